@@ -1,0 +1,148 @@
+import Kernel
+import Storage
+import Web
+
+/// An agent as the API shows it.
+struct AIAgentBody: ResponseBody {
+    let agent: AIAgent
+
+    init(_ agent: AIAgent) { self.agent = agent }
+
+    static let schema = Schema.named(
+        "AIAgent",
+        .object([
+            .required("id", .uuid),
+            .required("name", .string(1...120)),
+            .required("instructions", .string(0...32_000)),
+            .required("model", .string(1...200)),
+            .required("settings", AgentSettings.schema),
+            .required("is_active", .boolean),
+            .required("created_at", .dateTime),
+            .required("updated_at", .dateTime),
+        ]))
+
+    func write(to json: inout JSONWriter) {
+        json.beginObject()
+        json.key("id")
+        json.value(agent.id.description)
+        json.key("name")
+        json.value(agent.name)
+        json.key("instructions")
+        json.value(agent.instructions)
+        json.key("model")
+        json.value(agent.model)
+        json.key("settings")
+        json.value(agent.settings.json)
+        json.key("is_active")
+        json.value(agent.isActive)
+        json.key("created_at")
+        json.value(agent.createdAt.description)
+        json.key("updated_at")
+        json.value(agent.updatedAt.description)
+        json.endObject()
+    }
+}
+
+private let instructionsProperty = Schema.Property.optional(
+    "instructions", .string(0...32_000), "What the agent is told about its work and its manner.",
+    example: "You answer customers of a book shop, briefly and kindly.")
+private let modelProperty = Schema.Property.optional(
+    "model", .string(1...200, [.singleLine, .notBlank]),
+    "The name that the provider knows. Without a provider the built-in extractive model answers whatever this says.",
+    default: .string(AIAgent.defaultModel))
+
+extension NewAIAgent {
+    static let schema = Schema.named(
+        "NewAIAgent",
+        .object([
+            .required("name", .string(1...120, [.singleLine, .notBlank]), example: "Support"),
+            instructionsProperty, modelProperty,
+            .optional("settings", AgentSettings.schema),
+            .optional("is_active", .boolean, default: true),
+        ]))
+
+    init(_ body: JSON) {
+        self.init(name: body["name"]?.string ?? "")
+        instructions = body["instructions"]?.string ?? ""
+        model = body["model"]?.string ?? AIAgent.defaultModel
+        settings = AgentSettings(body["settings"] ?? [:])
+        isActive = body["is_active"]?.bool ?? true
+    }
+}
+
+extension AIAgentChanges {
+    static let schema = Schema.named(
+        "AIAgentChanges",
+        .object([
+            .optional("name", .string(1...120, [.singleLine, .notBlank])),
+            instructionsProperty,
+            .optional("model", .string(1...200, [.singleLine, .notBlank])),
+            .optional("settings", AgentSettings.schema, "Replaces the settings."),
+            .optional("is_active", .boolean),
+        ]))
+
+    init(_ body: JSON) {
+        name = body["name"]?.string
+        instructions = body["instructions"]?.string
+        model = body["model"]?.string
+        settings = body["settings"].map(AgentSettings.init)
+        isActive = body["is_active"]?.bool
+    }
+}
+
+struct AIAgentRoutes: Sendable {
+    let service: AIAgentService
+
+    var endpoints: EndpointGroup {
+        EndpointGroup("/api/v1/ai-agents", tag: "Agents") {
+            Endpoint.organization(
+                .get, "", "List agents", "Newest first.", permission: .agentsRead,
+                query: .page + [.optional("is_active", .boolean)],
+                answers: [.ok(.page(of: AIAgentBody.schema))], use: list)
+            Endpoint.organization(
+                .post, "", "Create an agent", permission: .agentsWrite, body: NewAIAgent.schema,
+                answers: [.created(AIAgentBody.schema)], use: create)
+            Endpoint.organization(
+                .get, "/{id}", "Read an agent", permission: .agentsRead, answers: [.ok(AIAgentBody.schema)],
+                problems: [.notFound("agent")], use: show)
+            Endpoint.organization(
+                .patch, "/{id}", "Change an agent", permission: .agentsWrite, body: AIAgentChanges.schema, edits: true,
+                answers: [.ok(AIAgentBody.schema)], problems: [.notFound("agent")], use: change)
+            Endpoint.organization(
+                .delete, "/{id}", "Delete an agent",
+                "Channels and conversations that named it go on with the organization's first active agent.",
+                permission: .agentsWrite, answers: [.noContent], problems: [.notFound("agent")], use: delete)
+        }
+    }
+
+    private func list(_ call: OrganizationCall) async throws -> Reply {
+        .page(
+            try await service.list(isActive: call.query("is_active")?.bool, call.page, in: call.scope)
+                .map(AIAgentBody.init))
+    }
+
+    private func create(_ call: OrganizationCall) async throws -> Reply {
+        let agent = try await service.create(NewAIAgent(call.body), in: call.scope)
+        return .created(AIAgentBody(agent), at: "/api/v1/ai-agents/\(agent.id)", tag: EntityTag(agent.updatedAt))
+    }
+
+    private func show(_ call: OrganizationCall) async throws -> Reply {
+        let agent = try await service.get(call.pathID("id", or: .notFound("agent")), in: call.scope)
+        return .ok(AIAgentBody(agent), tag: EntityTag(agent.updatedAt))
+    }
+
+    private func change(_ call: OrganizationCall) async throws -> Reply {
+        let precondition = call.ifMatch
+        let agent = try await service.change(
+            call.pathID("id", or: .notFound("agent")), AIAgentChanges(call.body), in: call.scope
+        ) { updatedAt in
+            try precondition.check(EntityTag(updatedAt))
+        }
+        return .ok(AIAgentBody(agent), tag: EntityTag(agent.updatedAt))
+    }
+
+    private func delete(_ call: OrganizationCall) async throws -> Reply {
+        try await service.delete(call.pathID("id", or: .notFound("agent")), in: call.scope)
+        return .noContent
+    }
+}

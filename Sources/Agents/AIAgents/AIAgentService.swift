@@ -1,0 +1,85 @@
+package import Kernel
+package import Storage
+import Jobs
+
+package struct AIAgentService: Sendable {
+    let database: any Database
+    let now: @Sendable () -> Timestamp
+
+    package func create(_ new: NewAIAgent, in scope: OrganizationScope) async throws -> AIAgent {
+        let now = now()
+        let agent = AIAgent(
+            id: ID(), name: new.name, instructions: new.instructions, model: new.model, settings: new.settings,
+            isActive: new.isActive, createdAt: now, updatedAt: now)
+        try await database.write(scope) { tx in
+            try AIAgentStore(tx: tx, scope: scope).insert(agent)
+            try tx.record(.agent(AgentEvents.created, agent), in: scope, now: now)
+        }
+        return agent
+    }
+
+    package func get(_ id: AIAgent.Identifier, in scope: OrganizationScope) async throws -> AIAgent {
+        try await database.read(scope) { tx in try AIAgentStore(tx: tx, scope: scope).get(id) }
+    }
+
+    package func list(
+        isActive: Bool?, _ page: PageRequest, in scope: OrganizationScope
+    ) async throws -> Page<AIAgent> {
+        try await database.read(scope) { tx in try AIAgentStore(tx: tx, scope: scope).list(isActive: isActive, page) }
+    }
+
+    package func change(
+        _ id: AIAgent.Identifier, _ changes: AIAgentChanges, in scope: OrganizationScope,
+        check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
+    ) async throws -> AIAgent {
+        let now = now()
+        return try await database.write(scope) { tx in
+            let agents = AIAgentStore(tx: tx, scope: scope)
+            let old = try agents.get(id)
+            try check(old.updatedAt)
+            var agent = old
+            if let name = changes.name { agent.name = name }
+            if let instructions = changes.instructions { agent.instructions = instructions }
+            if let model = changes.model { agent.model = model }
+            if let settings = changes.settings { agent.settings = settings }
+            if let isActive = changes.isActive { agent.isActive = isActive }
+            let changed = JSON.changes([
+                ("name", .string(old.name), .string(agent.name)),
+                ("instructions", .string(old.instructions), .string(agent.instructions)),
+                ("model", .string(old.model), .string(agent.model)),
+                ("settings", old.settings.json, agent.settings.json),
+                ("is_active", .bool(old.isActive), .bool(agent.isActive)),
+            ])
+            guard let changed else { return old }
+            agent.touch(at: now)
+            try agents.save(agent)
+            try tx.record(.agent(AgentEvents.updated, agent, changed), in: scope, now: now)
+            return agent
+        }
+    }
+
+    package func delete(_ id: AIAgent.Identifier, in scope: OrganizationScope) async throws {
+        let now = now()
+        try await database.write(scope) { tx in
+            let agents = AIAgentStore(tx: tx, scope: scope)
+            let agent = try agents.get(id)
+            try agents.delete(id)
+            try tx.record(.agent(AgentEvents.deleted, agent), in: scope, now: now)
+        }
+    }
+
+    /// Whether the organization has an agent; for those who name one.
+    package static func exists(
+        _ tx: any Transaction, _ id: AIAgent.Identifier, in scope: OrganizationScope
+    ) throws -> Bool {
+        try AIAgentStore(tx: tx, scope: scope).find(id) != nil
+    }
+}
+
+extension Event {
+    fileprivate static func agent(_ type: EventType, _ agent: AIAgent, _ changes: JSON? = nil) -> Event {
+        Event(
+            type, subject: agent.id.description,
+            data: ["id": .string(agent.id.description), "name": .string(agent.name)], changes: changes)
+    }
+}

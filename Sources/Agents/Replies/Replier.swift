@@ -1,0 +1,235 @@
+import Jobs
+import Kernel
+import Knowledge
+import Messaging
+import Storage
+import Web
+
+/// Writes the answers.
+struct Replier: Sendable {
+    let database: any Database
+    let search: KnowledgeSearch
+    let model: any LanguageModel
+    let prices: ModelPrices
+    let countTokens: UsageCounter
+    let now: @Sendable () -> Timestamp
+
+    func answer(_ job: ReplyJob, _ context: JobContext) async throws {
+        guard let task = try await begin(job, context) else { return }
+        do {
+            let draft = try await write(task, context)
+            try await finish(task, draft, context)
+        } catch is ReplyInterrupted {
+            try await database.write(context.scope) { tx in try context.finish(in: tx) }
+        } catch let error as CancellationError {
+            throw error
+        } catch JobError.leaseLost(let id) {
+            throw JobError.leaseLost(id)
+        } catch {
+            try await fail(task, context, because: error)
+        }
+    }
+
+    // MARK: One attempt
+
+    /// Opens an epoch for this attempt, so that whatever an earlier one still writes is refused.
+    ///
+    /// - Returns: nil when there is nothing to answer; the job is finished then.
+    private func begin(_ job: ReplyJob, _ context: JobContext) async throws -> ReplyTask? {
+        let scope = context.scope
+        let now = now()
+        return try await database.write(scope) { tx in
+            let conversations = ConversationStore(tx: tx, scope: scope)
+            guard var conversation = try conversations.findLocked(job.conversation), conversation.isOpen,
+                conversation.handler == .agent
+            else {
+                try context.finish(in: tx)
+                return nil
+            }
+            let agents = AIAgentStore(tx: tx, scope: scope)
+            var agent = try conversation.agentID.flatMap { try agents.find($0) }
+            if agent?.isActive != true { agent = try agents.firstActive() }
+            let messages = try MessageStore(tx: tx, scope: scope)
+                .latest(agent?.settings.history ?? 1, in: job.conversation)
+            guard let agent, let last = messages.last, last.direction == .inbound else {
+                conversation.replyState = .idle
+                try conversations.save(conversation)
+                try context.finish(in: tx)
+                return nil
+            }
+            conversation.beginReply()
+            try StreamStore(tx: tx, scope: scope).append(
+                .replyStarted, to: &conversation,
+                data: [
+                    "attempt": .integer(Int64(context.attempt)), "agent_id": .string(agent.id.description),
+                    "in_reply_to": .string(last.id.description),
+                ], at: now)
+            try conversations.save(conversation)
+            return ReplyTask(
+                conversation: conversation.id, epoch: conversation.epoch, agent: agent, messages: messages,
+                answers: last.id)
+        }
+    }
+
+    private func write(_ task: ReplyTask, _ context: JobContext) async throws -> ReplyDraft {
+        let found =
+            task.agent.settings.passages > 0
+            ? try await search.find(task.question, limit: task.agent.settings.passages, in: context.scope) : []
+        let passages = found.enumerated().map { index, found in
+            RetrievedPassage(
+                number: index + 1, source: found.sourceName,
+                section: found.chunk.section.isEmpty ? nil : found.chunk.section.joined(separator: " › "),
+                content: found.chunk.content)
+        }
+        let remaining = max(.seconds(1), context.deadline - now() - .seconds(5))
+        let request = ModelRequest(
+            organization: context.scope.id,
+            model: task.agent.model == AIAgent.defaultModel ? nil : task.agent.model,
+            instructions: task.agent.instructions, messages: task.modelMessages, passages: passages,
+            temperature: task.agent.settings.temperature, maximumTokens: task.agent.settings.maximumTokens,
+            deadline: ContinuousClock.now + remaining, requestID: task.answers.description)
+        let pieces = ReplyPieces(database: database, scope: context.scope, task: task, now: now)
+        let completion = try await model.reply(to: request) { text in try await pieces.add(text) }
+        let text = await pieces.text
+        guard !text.allSatisfy(\.isWhitespace) else {
+            throw ProviderError(.garbled("an empty answer"), provider: model.name)
+        }
+        return ReplyDraft(text: text, completion: completion, found: found, passages: passages)
+    }
+
+    /// Stores the answer, counts its tokens and ends the job: all of it or nothing.
+    private func finish(_ task: ReplyTask, _ draft: ReplyDraft, _ context: JobContext) async throws {
+        let scope = context.scope.acting(as: .agent(task.agent.id))
+        let now = now()
+        let cost = prices.cost(of: draft.completion.usage, model: draft.completion.model)
+        let message = Message(
+            conversationID: task.conversation, role: .assistant, content: draft.text,
+            metadata: draft.metadata(agent: task.agent, answers: task.answers, cost: cost), at: now)
+        try await database.write(scope) { tx in
+            let conversations = ConversationStore(tx: tx, scope: scope)
+            guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
+            else { throw ReplyInterrupted() }
+            try context.finish(in: tx)
+            let messages = MessageStore(tx: tx, scope: scope)
+            let newest = try messages.latestInbound(in: task.conversation)
+            try messages.insert(message)
+            conversation.endReply(.idle, error: nil, at: now)
+            conversation.lastMessageAt = now
+            try StreamStore(tx: tx, scope: scope).append(
+                .replyCompleted, to: &conversation, message: message.id, at: now)
+            let (tokens, overflow) = draft.completion.usage.input.addingReportingOverflow(draft.completion.usage.output)
+            try countTokens(tx, scope, overflow ? .max : tokens, now)
+            try tx.record(.messageCreated(message), in: scope, now: now)
+            if newest != task.answers {
+                // The contact wrote on while the agent was answering.
+                conversation.replyState = .queued
+                try ReplyJob.request(tx, conversation, message, scope, now)
+            }
+            try conversations.save(conversation)
+        }
+    }
+
+    // MARK: Failure
+
+    private func fail(_ task: ReplyTask, _ context: JobContext, because error: any Error) async throws {
+        let reason = Self.reason(for: error)
+        let isTransient = (error as? ProviderError)?.isTransient ?? true
+        guard isTransient, !context.isLastAttempt else {
+            try await database.write(context.scope) { tx in
+                try abandon(task.conversation, epoch: task.epoch, reason: reason, in: context.scope, tx)
+            }
+            throw JobFailure.permanent(reason)
+        }
+        let now = now()
+        let wait = (error as? ProviderError)?.retryAfter ?? .zero
+        try await database.write(context.scope) { tx in
+            let conversations = ConversationStore(tx: tx, scope: context.scope)
+            if var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch {
+                conversation.endReply(.retrying, error: reason, at: now)
+                try StreamStore(tx: tx, scope: context.scope).append(
+                    .replyRetrying, to: &conversation,
+                    data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))], at: now)
+                try conversations.save(conversation)
+            }
+            try context.retry(in: tx, after: wait, reason: reason, now: now)
+        }
+    }
+
+    /// Tells the conversation that nobody will answer any more.
+    ///
+    /// - Parameter epoch: Only if the conversation is still in it; nil in any case.
+    func abandon(
+        _ id: Conversation.Identifier, epoch: Int64?, reason: String, in scope: OrganizationScope,
+        _ tx: any Transaction
+    ) throws {
+        let now = now()
+        let conversations = ConversationStore(tx: tx, scope: scope)
+        guard var conversation = try conversations.findLocked(id), epoch == nil || conversation.epoch == epoch,
+            conversation.handler == .agent, conversation.isOpen
+        else { return }
+        conversation.endReply(.failed, error: reason, at: now)
+        try StreamStore(tx: tx, scope: scope).append(
+            .replyFailed, to: &conversation, data: ["reason": .string(reason)], at: now)
+        try conversations.save(conversation)
+        try tx.record(.replyFailed(id, reason), in: scope, now: now)
+    }
+
+    /// Words that may be shown: never what a provider or a contact said.
+    private static func reason(for error: any Error) -> String {
+        switch error {
+        case let error as ProviderError: error.message
+        case is StorageError: "The database could not be used."
+        default: "Answering failed."
+        }
+    }
+}
+
+/// Collects an answer's text and appends it to the conversation's stream in pieces: at once when it begins, then as
+/// often as a reader can notice.
+private actor ReplyPieces {
+    private static let interval = Duration.milliseconds(60)
+    private static let size = 512
+
+    private let database: any Database
+    private let scope: OrganizationScope
+    private let task: ReplyTask
+    private let now: @Sendable () -> Timestamp
+    private(set) var text = ""
+    private var pending = ""
+    private var lastAppend: ContinuousClock.Instant?
+
+    init(
+        database: any Database, scope: OrganizationScope, task: ReplyTask, now: @escaping @Sendable () -> Timestamp
+    ) {
+        self.database = database
+        self.scope = scope
+        self.task = task
+        self.now = now
+    }
+
+    func add(_ piece: String) async throws {
+        // The databases cannot keep U+0000, and a model may say anything.
+        let piece = piece.unicodeScalars.contains("\0") ? String(piece.filter { $0 != "\0" }) : piece
+        text += piece
+        pending += piece
+        let instant = ContinuousClock.now
+        if let lastAppend, instant - lastAppend < Self.interval, pending.utf8.count < Self.size { return }
+        lastAppend = instant
+        let due = pending
+        pending = ""
+        let (scope, task, moment) = (scope, task, now())
+        let isCurrent = try await database.write(scope) { tx in
+            try StreamStore(tx: tx, scope: scope).appendDelta(
+                due, to: task.conversation, epoch: task.epoch, at: moment)
+        }
+        guard isCurrent else { throw ReplyInterrupted() }
+    }
+}
+
+extension Event {
+    fileprivate static func replyFailed(_ conversation: Conversation.Identifier, _ reason: String) -> Event {
+        Event(
+            AgentEvents.replyFailed, subject: conversation.description,
+            data: ["conversation_id": .string(conversation.description), "reason": .string(reason)])
+    }
+}

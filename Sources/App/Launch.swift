@@ -1,0 +1,71 @@
+import Kernel
+package import Logging
+import Schema
+import Storage
+import UnixSignals
+package import Web
+
+/// Starts a node the way `kuvend serve` does: checks, opens, connects, and writes down the port.
+package enum Launch {
+    package struct Failure: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    /// - Parameter onRunning: Told the port once the server listens; not called on a node without the `http` role.
+    package static func serve(
+        _ settings: Settings, metrics: PrometheusRegistry, logger: Logger,
+        onRunning: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+    ) async throws {
+        for warning in settings.warnings { logger.warning("\(warning)") }
+        try makeDataDirectory(settings.dataDirectory)
+        let secretKey = try settings.secretKey ?? SecretKeyFile.load(in: settings.dataDirectory)
+        let database = try await Databases.open(
+            settings.database, connections: settings.databaseConnections, logger: logger)
+        let node: Node
+        do {
+            try await check(database)
+            node = try await Node(
+                settings: settings, database: database, secretKey: secretKey, metrics: metrics, logger: logger,
+                onRunning: { port in
+                    logger.info(
+                        "listening",
+                        metadata: [
+                            "host": "\(settings.web.host)", "port": "\(port)",
+                            "roles": "\(settings.roles.map(\.rawValue).sorted().joined(separator: ","))",
+                            "database": "\(database.dialect.rawValue)",
+                        ])
+                    if let file = settings.portFile { writePort(port, to: file, logger) }
+                    await onRunning(port)
+                })
+        } catch {
+            await database.close()
+            throw error
+        }
+        try await node.run(gracefulShutdownSignals: [.sigterm, .sigint])
+    }
+
+    /// Refuses a database that is not of this version, and rights that are too wide.
+    private static func check(_ database: any Database) async throws {
+        if let postgres = database as? PostgresDatabase {
+            let report = try await postgres.roleReport()
+            if let complaint = Doctor.complaint(about: report) { throw Failure(description: complaint) }
+            guard report.vectorVersion != nil else {
+                throw Failure(description: "pgvector is missing in this database; run `kuvend doctor`")
+            }
+        }
+        let pending = try await Migrator(ProductSchema.migrations).pending(in: database)
+        guard pending.isEmpty else {
+            throw Failure(
+                description: "the database needs \(pending.map(\.id).joined(separator: ", ")); run `kuvend migrate`")
+        }
+    }
+
+    /// Written beside and renamed, so that whoever waits for the file never reads half a number.
+    private static func writePort(_ port: Int, to path: String, _ logger: Logger) {
+        do {
+            try writeAtomically("\(port)\n", to: path)
+        } catch {
+            logger.error("the port file cannot be written", metadata: ["path": "\(path)", "error": "\(error)"])
+        }
+    }
+}

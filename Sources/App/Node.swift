@@ -1,0 +1,184 @@
+package import Agents
+import Audit
+package import Billing
+package import Identity
+package import Jobs
+package import Kernel
+package import Knowledge
+package import Logging
+package import Messaging
+import Schema
+import ServiceLifecycle
+package import Storage
+package import UnixSignals
+package import Web
+
+/// One running node: the subsystems, connected, and the services that its roles ask for.
+package struct Node: Sendable {
+    package let settings: Settings
+    package let database: any Database
+    package let identity: IdentityModule
+    package let billing: BillingModule
+    package let knowledge: KnowledgeModule
+    package let messaging: MessagingModule
+    package let agents: AgentsModule
+    package let server: WebServer
+    package let runner: JobRunner
+    package let scheduler: Scheduler
+    package let consumers: [EventConsumerLoop]
+    private let outbound: OutboundClient
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - database: Open and migrated; `run()` closes it.
+    ///   - metrics: Where the process's metrics go, shown at `/metrics`.
+    ///   - onRunning: Told the port once the server listens.
+    package init(
+        settings: Settings, database: any Database, secretKey: Secret, metrics: PrometheusRegistry, logger: Logger,
+        now: @escaping @Sendable () -> Timestamp = { .now() },
+        onRunning: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+    ) async throws {
+        self.settings = settings
+        self.database = database
+        self.logger = logger
+        let outbound = OutboundClient(logger: logger)
+        self.outbound = outbound
+
+        var accounts = IdentityConfiguration()
+        accounts.purgeGrace = settings.purgeAfter
+        // Who switches rate limits off has many sign-ins in mind.
+        if settings.web.authenticationRate == nil { accounts.attempts = .max }
+        identity = await IdentityModule(
+            database: database, secretKey: secretKey, organizationTables: ProductSchema.organizationTables,
+            configuration: accounts, now: now)
+        billing = BillingModule(database: database, now: now)
+        knowledge = KnowledgeModule(
+            database: database, embedder: Self.embedder(settings, outbound), cacheBudget: settings.vectorMemory,
+            now: now)
+        messaging = MessagingModule(
+            database: database, requestReply: ReplyJob.request,
+            countConversation: BillingModule.counter(of: .conversations), agentExists: AIAgentService.exists, now: now)
+        agents = AgentsModule(
+            database: database, search: knowledge.search, model: Self.languageModel(settings, outbound),
+            prices: settings.prices, countTokens: BillingModule.counter(of: .aiTokens), now: now)
+        let audit = AuditModule(database: database)
+
+        // Every event has a declaration, and no two have the same name.
+        _ = try EventCatalogue(Self.events)
+        let idempotency = IdempotencyKeys(database: database, secretKey: secretKey, now: now)
+        let consumers = audit.consumers
+        let housekeeping = Housekeeping(
+            database: database, idempotency: idempotency,
+            events: EventRetention(database: database, consumers: consumers.map(\.name)), now: now)
+
+        var registry = JobRegistry()
+        identity.register(in: &registry)
+        billing.register(in: &registry)
+        knowledge.register(in: &registry)
+        agents.register(in: &registry)
+        registry.handle(HousekeepingJob.self) { _, _ in try await housekeeping.run() }
+
+        runner = try JobRunner(database: database, registry: registry, logger: logger, now: now)
+        scheduler = Scheduler(
+            database: database, schedules: IdentityModule.schedules + BillingModule.schedules + Housekeeping.schedules,
+            logger: logger, now: now)
+        self.consumers = consumers.map {
+            EventConsumerLoop(database: database, consumer: $0, logger: logger, now: now)
+        }
+        server = try WebServer(
+            endpoints: identity.endpoints + billing.endpoints + knowledge.endpoints + messaging.endpoints
+                + agents.endpoints + audit.endpoints + JobRoutes(service: JobService(database: database, now: now)).endpoints.endpoints,
+            configuration: settings.web, authenticator: identity.authenticator, idempotency: idempotency,
+            readiness: [ReadinessCheck("database") { try await Self.probe(database) }], metrics: metrics,
+            logger: logger, onRunning: onRunning)
+    }
+
+    package static let events: [EventType] =
+        IdentityModule.events + MessagingModule.events + KnowledgeModule.events + AgentsModule.events
+
+    /// Runs until a signal or a cancellation asks it to stop: first it stops taking work, then it ends what runs.
+    package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
+        var services: [any Service] = [
+            DatabaseService(database: database), KeyUseService(identity: identity, logger: logger),
+        ]
+        if settings.roles.contains(.worker) {
+            services += consumers
+            services.append(runner)
+        }
+        if settings.roles.contains(.scheduler) { services.append(scheduler) }
+        if settings.roles.contains(.http) { services.append(server) }
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) }, gracefulShutdownSignals: gracefulShutdownSignals,
+            logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(28)
+        let group = ServiceGroup(configuration: configuration)
+        do {
+            try await group.run()
+        } catch {
+            await stop()
+            throw error
+        }
+        await stop()
+    }
+
+    /// Closes what `run()` closes, for those who never run.
+    package func stop() async {
+        await database.close()
+        await outbound.shutdown()
+    }
+
+    /// One statement through the pool.
+    private static func probe(_ database: any Database) async throws {
+        _ = try await database.read(for: .queue) { tx in try tx.value("SELECT 1", as: Int.self) }
+    }
+
+    private static func languageModel(_ settings: Settings, _ client: OutboundClient) -> any LanguageModel {
+        guard let provider = settings.languageModel else { return ExtractiveModel() }
+        return OpenAICompatibleModel(
+            client: client,
+            configuration: .init(
+                endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .operator),
+                model: provider.model))
+    }
+
+    private static func embedder(_ settings: Settings, _ client: OutboundClient) -> any Embedder {
+        guard let provider = settings.embedding else { return BuiltInEmbedder() }
+        return OpenAICompatibleEmbedder(
+            client: client,
+            endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .operator),
+            model: provider.model)
+    }
+}
+
+/// Writes down when API keys were used.
+private struct KeyUseService: Service {
+    let identity: IdentityModule
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await identity.run(logger: logger) }
+    }
+}
+
+/// Keeps the database's own loops running for as long as the node runs.
+private struct DatabaseService: Service {
+    let database: any Database
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown { try await database.run() }
+    }
+}
+
+extension Node {
+    /// The OpenAPI description as JSON text. Needs no database of its own: an empty one in memory stands in.
+    package static func apiDescription(_ settings: Settings, logger: Logger) async throws -> String {
+        let database = try SQLiteDatabase(
+            configuration: SQLiteConfiguration(path: ":memory:", readers: 1), signals: SignalHub(), logger: logger)
+        let node = try await Node(
+            settings: settings, database: database, secretKey: Secret(String(repeating: "0", count: 64)),
+            metrics: PrometheusRegistry(), logger: logger)
+        let text = String(decoding: node.server.description.openAPI, as: UTF8.self)
+        await node.stop()
+        return text
+    }
+}

@@ -1,0 +1,110 @@
+package import Jobs
+package import Kernel
+package import Logging
+package import Storage
+package import Web
+
+/// What can be set about Identity.
+package struct IdentityConfiguration: Sendable {
+    package var times = SessionTimes()
+    package var passwordCost = PasswordCost.standard
+    /// How many passwords are hashed at a time, 46 MiB each.
+    package var passwordThreads = 2
+    /// How many more may wait.
+    package var passwordsWaiting = 64
+    /// How many attempts at one account's password are allowed in `attemptPeriod`.
+    package var attempts = 10
+    package var attemptPeriod = Duration.seconds(15 * 60)
+    /// How long a deleted organization's rows are kept.
+    package var purgeGrace = Duration.seconds(30 * 86_400)
+
+    package init() {}
+}
+
+/// The face of Identity.
+package struct IdentityModule: Sendable {
+    package let sessions: SessionService
+    package let users: UserService
+    package let organizations: OrganizationService
+    package let memberships: MembershipService
+    package let apiKeys: APIKeyService
+    package let organizationPurge: OrganizationPurge
+    package let sessionPurge: SessionPurge
+    private let credentials: CredentialCheck
+    private let usage: APIKeyUsage
+
+    /// - Parameters:
+    ///   - secretKey: The server's own; the keys for tokens are derived from it.
+    ///   - organizationTables: Every table with rows of organizations, those that refer to others first
+    ///     (`ProductSchema.organizationTables`).
+    package init(
+        database: any Database, secretKey: Secret, organizationTables: [String],
+        configuration: IdentityConfiguration = IdentityConfiguration(), now: @escaping @Sendable () -> Timestamp
+    ) async {
+        let times = configuration.times
+        let tokens = await AccessTokens(secretKey: secretKey, times: times)
+        let passwords = PasswordHasher(
+            threads: configuration.passwordThreads, waiting: configuration.passwordsWaiting,
+            cost: configuration.passwordCost)
+        usage = APIKeyUsage(database: database)
+        credentials = CredentialCheck(database: database, tokens: tokens, usage: usage, times: times, now: now)
+        sessions = SessionService(
+            database: database, passwords: passwords, tokens: tokens, credentials: credentials,
+            box: SecretBox(secretKey: secretKey, purpose: "refresh tokens"),
+            attempts: RateLimiter(configuration.attempts, per: configuration.attemptPeriod), times: times, now: now)
+        users = UserService(
+            database: database, passwords: passwords, sessions: sessions, credentials: credentials, now: now)
+        organizations = OrganizationService(database: database, credentials: credentials, now: now)
+        memberships = MembershipService(database: database, passwords: passwords, credentials: credentials, now: now)
+        apiKeys = APIKeyService(database: database, credentials: credentials, now: now)
+        organizationPurge = OrganizationPurge(
+            database: database, tables: organizationTables, grace: configuration.purgeGrace, now: now)
+        sessionPurge = SessionPurge(database: database, now: now)
+    }
+
+    package var endpoints: [Endpoint] {
+        [
+            SessionRoutes(service: sessions).endpoints, UserRoutes(service: users).endpoints,
+            OrganizationRoutes(service: organizations).endpoints, MembershipRoutes(service: memberships).endpoints,
+            APIKeyRoutes(service: apiKeys).endpoints,
+        ].flatMap(\.endpoints)
+    }
+
+    /// What Web asks for each authenticated request.
+    package var authenticator: Authenticator {
+        let credentials = credentials
+        return Authenticator { bearer, _ in try await credentials.authenticate(bearer) }
+    }
+
+    package static let events = IdentityEvents.all
+
+    package static let schedules = [
+        Schedule("organization.purge", every: .seconds(86_400), PurgeOrganizationsJob()),
+        Schedule("session.purge", every: .seconds(86_400), PurgeSessionsJob()),
+    ]
+
+    package func register(in registry: inout JobRegistry) {
+        let (organizationPurge, sessionPurge) = (organizationPurge, sessionPurge)
+        registry.handle(PurgeOrganizationsJob.self) { _, context in
+            try await organizationPurge.runOnce(logger: context.logger)
+        }
+        registry.handle(PurgeSessionsJob.self) { _, _ in try await sessionPurge.runOnce() }
+    }
+
+    /// Writes down when API keys were used, once; `run` repeats it.
+    package func noteKeyUses() async throws { try await usage.runOnce() }
+
+    /// Writes down when API keys were used, every minute until cancelled and a last time then.
+    package func run(logger: Logger) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: APIKeyUsage.interval)
+            do {
+                // Shielded from cancellation, which the last round comes after.
+                try await Task { try await usage.runOnce() }.value
+            } catch {
+                logger.warning(
+                    "uses of API keys not written down", metadata: ["error.type": .string(String(reflecting: type(of: error)))])
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+package import Kernel
+
+/// A user's place in an organization: the truth about access.
+package struct Membership: Sendable {
+    package let userID: ID<UserEntity>
+    package var role: Role
+    package let createdAt: Timestamp
+    package var updatedAt: Timestamp
+
+    init(userID: ID<UserEntity>, role: Role, at now: Timestamp) {
+        self.userID = userID
+        self.role = role
+        createdAt = now
+        updatedAt = now
+    }
+
+    mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
+}
+
+/// A member as the organization sees them.
+package struct Member: Sendable {
+    package internal(set) var membership: Membership
+    package let user: User
+}
+
+/// One of the organizations that a user belongs to.
+package struct Belonging: Sendable {
+    package let role: Role
+    package let joinedAt: Timestamp
+    package let organization: Organization
+}
+
+package struct NewMember: Sendable {
+    package let email: String
+    package let name: String
+    package let role: Role
+    /// Their first password, when there is no account with the address yet.
+    package let password: Secret?
+
+    package init(email: String, name: String, role: Role, password: Secret? = nil) {
+        self.email = email
+        self.name = name
+        self.role = role
+        self.password = password
+    }
+}
+
+package enum MembershipError: ProblemConvertible, Equatable {
+    case unknown
+    case alreadyMember
+    case lastOwner
+    case beyondAuthority(Role)
+    case passwordRequired
+    /// The account changed between two transactions; the caller tries again.
+    case movedMeanwhile
+
+    package var problem: Problem {
+        switch self {
+        case .unknown: .notFound("member")
+        case .alreadyMember:
+            Problem(
+                .conflict, "member.exists", "They are a member already.",
+                errors: [FieldError(pointer: "/email", code: "taken", detail: "belongs to a member")])
+        case .lastOwner:
+            Problem(
+                .conflict, "member.last_owner",
+                "An organization keeps at least one owner. Make somebody else an owner first.")
+        case .beyondAuthority(let role):
+            Problem(
+                .forbidden, "member.beyond_authority",
+                "Only those who may do everything that the role \(role.rawValue) may can decide about it.")
+        case .passwordRequired:
+            .invalid([
+                FieldError(
+                    pointer: "/password", code: "required", detail: "is needed, as there is no account with this address")
+            ])
+        case .movedMeanwhile:
+            Problem(
+                .conflict, "member.changed", "The account was changed at the same time. Try again.", retryAfterSeconds: 1)
+        }
+    }
+}
+
+extension Belonging {
+    /// The organization that a login leads to.
+    ///
+    /// - Parameters:
+    ///   - requested: What the caller asked for; nil for the home.
+    ///   - home: The home; when nobody can act there any more, the organization that was joined first.
+    ///   - all: Those that were not deleted, in the order in which they were joined.
+    static func choose(
+        _ requested: ID<OrganizationEntity>?, home: ID<OrganizationEntity>, of all: [Belonging]
+    ) throws -> Belonging {
+        if let requested {
+            guard let chosen = all.first(where: { $0.organization.id == requested }) else {
+                throw OrganizationError.unknown
+            }
+            guard chosen.organization.status == .active else { throw OrganizationError.suspended }
+            return chosen
+        }
+        let active = all.filter { $0.organization.status == .active }
+        if let chosen = active.first(where: { $0.organization.id == home }) { return chosen }
+        guard all.first(where: { $0.organization.id == home }) == nil else { throw OrganizationError.suspended }
+        if let chosen = active.first { return chosen }
+        throw all.isEmpty ? SessionError.invalidCredentials : OrganizationError.suspended
+    }
+}

@@ -1,0 +1,114 @@
+package import Jobs
+package import Kernel
+package import Logging
+import Storage
+
+/// Deletes organizations for good once their grace period is over.
+package struct OrganizationPurge: Sendable {
+    private static let batchLimit = 500
+
+    let database: any Database
+    /// Every table with rows of organizations, those that refer to others first.
+    let tables: [String]
+    let grace: Duration
+    let now: @Sendable () -> Timestamp
+
+    /// Purges what is due. One that fails does not hold up the others.
+    ///
+    /// - Returns: Those that are gone.
+    @discardableResult
+    package func runOnce(logger: Logger) async throws -> [ID<OrganizationEntity>] {
+        let before = now() - grace
+        let due: [ID<OrganizationEntity>] = try await database.read(for: .maintenance) { tx in
+            try tx.values(
+                """
+                SELECT id FROM organizations WHERE deleted_at <= \(before) AND status = 'deleted'
+                ORDER BY deleted_at LIMIT 100
+                """)
+        }
+        var gone: [ID<OrganizationEntity>] = []
+        var failure: (any Error)?
+        for id in due {
+            try Task.checkCancellation()
+            do {
+                try await purge(id)
+                gone.append(id)
+                logger.notice("organization purged", metadata: ["organization_id": .stringConvertible(id)])
+            } catch is CancellationError {
+                throw CancellationError()
+            } catch {
+                failure = error
+                logger.error(
+                    "organization not purged",
+                    metadata: [
+                        "organization_id": .stringConvertible(id), "error.type": .string(String(reflecting: type(of: error))),
+                    ])
+            }
+        }
+        if let failure { throw failure }
+        return gone
+    }
+
+    private func purge(_ id: ID<OrganizationEntity>) async throws {
+        try await moveUsers(from: id)
+        let scope = OrganizationScope.job(of: id)
+        for table in tables {
+            while try await deleteBatch(of: table, in: scope) == Self.batchLimit { try Task.checkCancellation() }
+        }
+        // What came in the meantime goes together with the organization, so that no consumer of the feed can meet an
+        // event of an organization that is not there.
+        let tables = tables
+        try await database.write(scope) { tx in
+            for table in tables {
+                try tx.run("DELETE FROM \(SQL(trusted: table)) WHERE organization_id = \(scope.id)")
+            }
+            try tx.execute("DELETE FROM organizations WHERE id = \(scope.id) AND status = 'deleted'")
+        }
+    }
+
+    private func deleteBatch(of table: String, in scope: OrganizationScope) async throws -> Int {
+        let (table, address) = (SQL(trusted: table), Fragment(sqlite: "rowid", postgres: "ctid"))
+        return try await database.write(scope) { tx in
+            try tx.execute(
+                """
+                DELETE FROM \(table) WHERE organization_id = \(scope.id) AND \(address) IN (
+                    SELECT \(address) FROM \(table) WHERE organization_id = \(scope.id) LIMIT \(Self.batchLimit)
+                )
+                """)
+        }
+    }
+
+    /// Gives those who belong elsewhere another home. The accounts of the others go with the organization.
+    private func moveUsers(from id: ID<OrganizationEntity>) async throws {
+        let now = now()
+        while true {
+            let count = try await database.write(for: .authentication) { tx in
+                let users: [ID<UserEntity>] = try tx.values(
+                    """
+                    SELECT u.id FROM users u WHERE u.organization_id = \(id) AND EXISTS (
+                        SELECT 1 FROM memberships m WHERE m.user_id = u.id AND m.organization_id <> \(id)
+                    )
+                    ORDER BY u.id LIMIT \(Self.batchLimit)
+                    """)
+                for user in users {
+                    guard let next = try MembershipStore.nextHome(of: user, beside: id, in: tx) else { continue }
+                    try UserStore.move(user, from: id, to: next.organization, as: next.role, at: now, in: tx)
+                }
+                return users.count
+            }
+            if count < Self.batchLimit { return }
+            try Task.checkCancellation()
+        }
+    }
+}
+
+package struct PurgeOrganizationsJob: PlatformJob {
+    package static let kind = "organization.purge"
+    package static let lane = Lane.maintenance
+    package static let policy = RetryPolicy(maxAttempts: 5, base: .seconds(60), timeout: .seconds(3_600))
+
+    package var payload: JSON { [:] }
+
+    package init() {}
+    package init(payload: JSON) {}
+}

@@ -1,0 +1,113 @@
+package import Kernel
+import Storage
+import Jobs
+
+package struct OrganizationService: Sendable {
+    let database: any Database
+    let credentials: CredentialCheck
+    let now: @Sendable () -> Timestamp
+
+    /// Creates an organization that belongs to a user.
+    package func create(
+        _ new: NewOrganization, by user: ID<UserEntity>, from origin: RequestOrigin? = nil
+    ) async throws -> Organization {
+        try Slug.check(new.slug, at: "/slug")
+        let now = now()
+        let id = ID<OrganizationEntity>()
+        let scope = OrganizationScope.authenticated(id, as: .user(user), from: origin)
+        return try await Self.withSlug(new) { slug in
+            let organization = Organization(id: id, name: new.name, slug: slug, at: now)
+            try await database.write(scope) { tx in
+                try Self.insert(organization, ownedBy: user, in: scope, tx, at: now)
+            }
+            return organization
+        }
+    }
+
+    /// Inserts an organization and its first member.
+    static func insert(
+        _ organization: Organization, ownedBy user: ID<UserEntity>, in scope: OrganizationScope, _ tx: any Transaction,
+        at now: Timestamp, _ insertUser: () throws -> Void = {}
+    ) throws {
+        try OrganizationStore(tx: tx, scope: scope).insert(organization)
+        try insertUser()
+        try MembershipStore(tx: tx, scope: scope).insert(Membership(userID: user, role: .owner, at: now))
+        try tx.record(.organization(IdentityEvents.organizationCreated, organization), in: scope, now: now)
+        try tx.record(.member(IdentityEvents.memberAdded, user, .owner), in: scope, now: now)
+    }
+
+    /// Finds a slug that is free by trying: the one that was asked for, or those made from the name.
+    static func withSlug<Value>(
+        _ new: NewOrganization, _ body: (_ slug: String) async throws -> Value
+    ) async throws -> Value {
+        if let slug = new.slug { return try await body(slug) }
+        var suffix: String?
+        for _ in 0..<5 {
+            do {
+                return try await body(Slug.made(from: new.name, suffix: suffix))
+            } catch OrganizationError.slugTaken {
+                suffix = Slug.randomSuffix()
+            }
+        }
+        throw OrganizationError.slugTaken
+    }
+
+    package func get(_ id: ID<OrganizationEntity>, in scope: OrganizationScope) async throws -> Organization {
+        guard id == scope.id else { throw OrganizationError.unknown }
+        return try await database.read(scope) { tx in try OrganizationStore(tx: tx, scope: scope).get() }
+    }
+
+    /// Those that a user belongs to; for an API key just its own.
+    package func list(_ page: PageRequest, in scope: OrganizationScope) async throws -> Page<Organization> {
+        guard case .user(let user) = scope.actor else {
+            guard page.after == nil else { return Page(items: [], next: nil) }
+            return Page(items: [try await get(scope.id, in: scope)], next: nil)
+        }
+        return try await database.read(for: .authentication) { tx in try OrganizationStore.list(of: user, page, in: tx) }
+    }
+
+    package func change(
+        _ id: ID<OrganizationEntity>, _ changes: OrganizationChanges, in scope: OrganizationScope,
+        check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
+    ) async throws -> Organization {
+        guard id == scope.id else { throw OrganizationError.unknown }
+        let now = now()
+        return try await database.write(scope) { tx in
+            let organizations = OrganizationStore(tx: tx, scope: scope)
+            let old = try organizations.get()
+            try check(old.updatedAt)
+            var organization = old
+            if let name = changes.name { organization.name = name }
+            if let slug = changes.slug, slug != old.slug {
+                try Slug.check(slug, at: "/slug")
+                organization.slug = slug
+            }
+            if let settings = changes.settings { organization.settings = settings }
+            let changes = JSON.changes([
+                ("name", .string(old.name), .string(organization.name)),
+                ("slug", .string(old.slug), .string(organization.slug)),
+                ("settings", old.settings, organization.settings),
+            ])
+            guard let changes else { return old }
+            organization.touch(at: now)
+            try organizations.save(organization)
+            try tx.record(
+                .organization(IdentityEvents.organizationUpdated, organization, changes), in: scope, now: now)
+            return organization
+        }
+    }
+
+    /// Ends an organization: its sessions and keys stop working, its rows wait for the purge.
+    package func delete(_ id: ID<OrganizationEntity>, in scope: OrganizationScope) async throws {
+        guard id == scope.id else { throw OrganizationError.unknown }
+        let now = now()
+        try await database.write(scope) { tx in
+            let organizations = OrganizationStore(tx: tx, scope: scope)
+            var organization = try organizations.get()
+            organization.delete(at: now)
+            try organizations.save(organization)
+            try tx.record(.organization(IdentityEvents.organizationDeleted, organization), in: scope, now: now)
+        }
+        credentials.forget(organization: scope.id)
+    }
+}

@@ -1,0 +1,45 @@
+package import Jobs
+package import Kernel
+import Storage
+
+/// Deletes sessions and their refresh tokens some time after they ended.
+package struct SessionPurge: Sendable {
+    private static let batchLimit = 500
+    /// How long after its end a session is kept, so that one can still see where it came from.
+    private static let age = Duration.seconds(30 * 86_400)
+
+    let database: any Database
+    let now: @Sendable () -> Timestamp
+
+    /// - Returns: How many there were.
+    @discardableResult
+    package func runOnce() async throws -> Int {
+        let before = now() - Self.age
+        var sum = 0
+        while true {
+            let count = try await database.write(for: .maintenance, isolation: .readCommitted) { tx in
+                try tx.execute(
+                    """
+                    DELETE FROM sessions WHERE (organization_id, id) IN (
+                        SELECT organization_id, id FROM sessions WHERE expires_at < \(before)
+                        ORDER BY expires_at LIMIT \(Self.batchLimit)
+                    )
+                    """)
+            }
+            sum += count
+            if count < Self.batchLimit { return sum }
+            try Task.checkCancellation()
+        }
+    }
+}
+
+package struct PurgeSessionsJob: PlatformJob {
+    package static let kind = "session.purge"
+    package static let lane = Lane.maintenance
+    package static let policy = RetryPolicy(maxAttempts: 5, base: .seconds(30), timeout: .seconds(600))
+
+    package var payload: JSON { [:] }
+
+    package init() {}
+    package init(payload: JSON) {}
+}

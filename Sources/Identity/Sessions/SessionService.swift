@@ -1,0 +1,178 @@
+package import Kernel
+import Storage
+import Jobs
+import Web
+
+/// Signing up, in, on and out.
+package struct SessionService: Sendable {
+    let database: any Database
+    let passwords: PasswordHasher
+    let tokens: AccessTokens
+    let credentials: CredentialCheck
+    /// Seals the successor of a refresh token for its replay.
+    let box: SecretBox
+    let attempts: RateLimiter<String>
+    let times: SessionTimes
+    let now: @Sendable () -> Timestamp
+
+    /// Creates an organization, its owner and their first session.
+    package func signUp(_ new: SignUp, from origin: RequestOrigin? = nil) async throws -> SignedIn {
+        try PasswordRules.check(new.password, email: new.email, at: "/password")
+        try Slug.check(new.organization.slug, at: "/organization_slug")
+        let now = now()
+        let hash = try await passwords.hash(new.password)
+        let id = ID<OrganizationEntity>()
+        let user = User(id: ID(), organizationID: id, email: new.email, name: new.name, role: .owner, at: now)
+        let session = Session(userID: user.id, from: origin, at: now, times)
+        let refreshToken = RefreshToken()
+        let accessToken = try await tokens.sign(user.id, in: id, session.id, at: now)
+        let scope = OrganizationScope.authenticated(id, as: .user(user.id), from: origin)
+        let organization = try await OrganizationService.withSlug(new.organization) { slug in
+            let organization = Organization(id: id, name: new.organization.name, slug: slug, at: now)
+            try await database.write(scope) { tx in
+                try OrganizationService.insert(organization, ownedBy: user.id, in: scope, tx, at: now) {
+                    try UserStore(tx: tx, scope: scope).insert(user, passwordHash: hash)
+                    try tx.record(.user(IdentityEvents.userCreated, user.id), in: scope, now: now)
+                }
+                try SessionStore.insert(session, in: id, refreshToken, tx)
+            }
+            return organization
+        }
+        return SignedIn(
+            accessToken: accessToken, expiresIn: times.access, refreshToken: refreshToken.secret, user: user,
+            organization: organization, role: .owner)
+    }
+
+    /// Starts a session for an address and its password.
+    ///
+    /// - Parameter organization: nil for the home.
+    package func logIn(
+        email: String, password: Secret, organization: ID<OrganizationEntity>? = nil, from origin: RequestOrigin? = nil
+    ) async throws -> SignedIn {
+        try count(attemptAt: "email:\(User.folded(email))")
+        let credential = try await database.read(for: .authentication) { tx in
+            try UserStore.credential(email: email, in: tx)
+        }
+        let isRight = try await passwords.verify(password, against: credential?.passwordHash)
+        guard isRight, let credential else { throw SessionError.invalidCredentials }
+        return try await start(credential.user.id, in: organization, from: origin) { tx in
+            let current = try UserStore.credential(of: credential.user.id, in: tx)
+            // The password may have been changed while this one was checked.
+            guard let current, current.passwordHash == credential.passwordHash else { throw SessionError.invalidCredentials }
+            return current.user
+        }
+    }
+
+    /// Starts a session of the same user in another of their organizations.
+    package func switchOrganization(
+        to organization: ID<OrganizationEntity>, by principal: Principal, from origin: RequestOrigin? = nil
+    ) async throws -> SignedIn {
+        let id = try principal.user
+        return try await start(id, in: organization, from: origin) { tx in
+            guard let user = try UserStore.find(id, in: tx) else { throw SessionError.invalidCredentials }
+            return user
+        }
+    }
+
+    private func start(
+        _ id: ID<UserEntity>, in organization: ID<OrganizationEntity>?, from origin: RequestOrigin?,
+        _ load: @escaping @Sendable (any Transaction) throws -> User
+    ) async throws -> SignedIn {
+        let now = now()
+        let session = Session(userID: id, from: origin, at: now, times)
+        let refreshToken = RefreshToken()
+        let (user, belonging) = try await database.write(for: .authentication) { tx in
+            let user = try load(tx)
+            let belonging = try Belonging.choose(
+                organization, home: user.organizationID, of: MembershipStore.all(of: id, in: tx))
+            let scope = OrganizationScope.authenticated(belonging.organization.id, as: .user(id), from: origin)
+            try SessionStore.insert(session, in: scope.id, refreshToken, tx)
+            try tx.record(.session(IdentityEvents.userSignedIn, session.id, of: id), in: scope, now: now)
+            return (user, belonging)
+        }
+        return try await signedIn(user, belonging, session.id, refreshToken.secret, at: now)
+    }
+
+    private enum Refresh: Sendable {
+        case rotated(User, Belonging, ID<Session>)
+        case replayed(User, Belonging, ID<Session>, successor: [UInt8])
+        case reused(ID<Session>)
+    }
+
+    /// Exchanges a refresh token for the next one and a new access token.
+    package func refresh(_ secret: Secret, from origin: RequestOrigin? = nil) async throws -> SignedIn {
+        guard let old = RefreshToken(secret) else { throw SessionError.invalidRefreshToken }
+        let now = now()
+        let new = RefreshToken()
+        let sealed = try box.seal(new.secret, in: Self.place(old))
+        let times = times
+        let outcome = try await database.write(for: .authentication) { tx -> Refresh in
+            guard let record = try SessionStore.find(old, tx), record.revokedAt == nil, record.expiresAt > now,
+                record.sessionExpiresAt > now
+            else { throw SessionError.invalidRefreshToken }
+            let replay = record.usedAt.map { now - $0 <= times.replay } ?? false
+            if record.usedAt != nil, !replay {
+                let scope = OrganizationScope.authenticated(record.organization, as: .user(record.user), from: origin)
+                try SessionStore.revoke(
+                    record.session, in: record.organization, because: SessionStore.refreshReused, at: now, tx)
+                try tx.record(
+                    .session(IdentityEvents.userSessionRevoked, record.session, of: record.user), in: scope, now: now)
+                return .reused(record.session)
+            }
+            guard let user = try UserStore.find(record.user, in: tx) else { throw SessionError.invalidRefreshToken }
+            let all = try MembershipStore.all(of: record.user, in: tx)
+            guard let belonging = all.first(where: { $0.organization.id == record.organization }) else {
+                throw SessionError.invalidRefreshToken
+            }
+            guard belonging.organization.status == .active else { throw OrganizationError.suspended }
+            if replay {
+                // The successor has been used itself, so there is nothing to give again.
+                guard let successor = record.successor else { throw SessionError.invalidRefreshToken }
+                return .replayed(user, belonging, record.session, successor: successor)
+            }
+            try SessionStore.rotate(
+                old, record, to: new, sealed: sealed, at: now,
+                until: times.end(ofSessionFrom: record.sessionCreatedAt, refreshedAt: now), tx)
+            return .rotated(user, belonging, record.session)
+        }
+        switch outcome {
+        case .rotated(let user, let belonging, let session):
+            return try await signedIn(user, belonging, session, new.secret, at: now)
+        case .replayed(let user, let belonging, let session, let successor):
+            let secret = try box.openSecret(successor, in: Self.place(old))
+            return try await signedIn(user, belonging, session, secret, at: now)
+        case .reused(let session):
+            credentials.forget(session)
+            throw SessionError.refreshReused
+        }
+    }
+
+    /// Ends the session that the caller's token belongs to.
+    package func logOut(_ principal: Principal, in scope: OrganizationScope) async throws {
+        let user = try principal.user
+        guard let session = principal.sessionID else { throw UserError.personRequired }
+        let now = now()
+        try await database.write(scope) { tx in
+            try SessionStore.revoke(session, in: scope.id, because: SessionStore.loggedOut, at: now, tx)
+            try tx.record(.session(IdentityEvents.userSignedOut, session, of: user), in: scope, now: now)
+        }
+        credentials.forget(session)
+    }
+
+    /// Counts an attempt to guess a password.
+    func count(attemptAt key: String) throws(SessionError) {
+        let decision = attempts.take(key)
+        guard decision.isAllowed else { throw .tooManyAttempts(retryAfterSeconds: decision.retryAfterSeconds) }
+    }
+
+    private func signedIn(
+        _ user: User, _ belonging: Belonging, _ session: ID<Session>, _ refreshToken: Secret, at now: Timestamp
+    ) async throws -> SignedIn {
+        SignedIn(
+            accessToken: try await tokens.sign(user.id, in: belonging.organization.id, session, at: now),
+            expiresIn: times.access, refreshToken: refreshToken, user: user, organization: belonging.organization,
+            role: belonging.role)
+    }
+
+    private static func place(_ token: RefreshToken) -> String { "refresh_tokens\n\(token.hash)\nsuccessor" }
+}

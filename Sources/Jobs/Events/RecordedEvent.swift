@@ -1,0 +1,134 @@
+package import Kernel
+package import Storage
+
+/// Marks the ids of events.
+package enum EventEntity {}
+
+/// A place in the feed: everything up to it, inclusive, has been read.
+package struct EventPlace: Sendable, Hashable, Comparable, CustomStringConvertible {
+    package let transactionNumber: Int64
+    package let position: Int64
+
+    package static let beginning = EventPlace(transactionNumber: -1, position: -1)
+
+    package init(transactionNumber: Int64, position: Int64) {
+        self.transactionNumber = transactionNumber
+        self.position = position
+    }
+
+    /// The form that callers keep, as the id of a server-sent event: `742-1093`.
+    package var description: String { "\(transactionNumber)-\(position)" }
+
+    package init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, let transactionNumber = Int64(parts[0]), let position = Int64(parts[1]),
+            transactionNumber >= 0, position >= 0
+        else { return nil }
+        self.init(transactionNumber: transactionNumber, position: position)
+    }
+
+    package static func < (left: EventPlace, right: EventPlace) -> Bool {
+        (left.transactionNumber, left.position) < (right.transactionNumber, right.position)
+    }
+}
+
+/// An event as the feed hands it out.
+package struct RecordedEvent: Sendable, RowDecodable {
+    package let place: EventPlace
+    package let id: ID<EventEntity>
+    package let organization: ID<OrganizationEntity>
+    /// The name of its type.
+    package let type: String
+    package let resource: String
+    package let subject: String
+    /// `user`, `api_key`, `agent` or `system`.
+    package let actorKind: String
+    package let actorID: String?
+    package let data: JSON
+    package let changes: JSON?
+    package let requestID: String?
+    package let address: String?
+    package let userAgent: String?
+    package let createdAt: Timestamp
+
+    static let columns: SQL = """
+        transaction_number, position, id, organization_id, type, resource, subject_id, actor_kind, actor_id, data, \
+        changes, request_id, ip_address, user_agent, created_at
+        """
+
+    package init(row: inout Row) throws {
+        place = EventPlace(transactionNumber: try row.next(), position: try row.next())
+        id = try row.next()
+        organization = try row.next()
+        type = try row.next()
+        resource = try row.next()
+        subject = try row.next()
+        actorKind = try row.next()
+        actorID = try row.next()
+        data = try row.next()
+        changes = try row.next()
+        requestID = try row.next()
+        address = try row.next(InetText?.self)?.text
+        userAgent = try row.next()
+        createdAt = try row.next()
+    }
+}
+
+extension Transaction {
+    /// Adds an event to the feed; audit log, webhooks, workflows, live streams and analytics see it once this transaction
+    /// has committed.
+    package func record(_ event: Event, in scope: OrganizationScope, id: ID<EventEntity> = ID(), now: Timestamp) throws {
+        try run(
+            """
+            INSERT INTO events (transaction_number, organization_id, id, type, resource, subject_id, actor_kind, actor_id,
+                data, changes, request_id, ip_address, user_agent, created_at)
+            VALUES (\(.transactionNumber), \(scope.id), \(id), \(event.type.name), \(event.type.resource),
+                \(event.subject), \(scope.actor.kind), \(scope.actor.id.sqlValue), \(event.data),
+                \(event.changes.sqlValue), \((scope.origin?.requestID).sqlValue),
+                \((scope.origin?.address).map(InetText.init).sqlValue), \((scope.origin?.userAgent).sqlValue), \(now))
+            """)
+        signal(.events)
+    }
+}
+
+/// Reads the feed in the order in which transactions began to write, and within one in the order of recording.
+///
+/// Numbers are given out before commits, so a transaction that began earlier may commit later than one whose events are
+/// already there. The feed therefore ends before the oldest transaction that is still open: what is behind a place is complete.
+package enum EventFeed {
+    /// All organizations, in a transaction of `SystemPurpose.feed`.
+    package static func read(after place: EventPlace, limit: Int, in tx: any Transaction) throws -> [RecordedEvent] {
+        try tx.all(
+            """
+            SELECT \(RecordedEvent.columns) FROM events
+            WHERE (transaction_number, position) > (\(place.transactionNumber), \(place.position))
+                AND transaction_number < \(.oldestOpenTransaction)
+            ORDER BY transaction_number, position LIMIT \(limit)
+            """)
+    }
+
+    /// One organization, in a transaction of its own.
+    package static func read(
+        after place: EventPlace, of scope: OrganizationScope, limit: Int, in tx: any Transaction
+    ) throws -> [RecordedEvent] {
+        try tx.all(
+            """
+            SELECT \(RecordedEvent.columns) FROM events
+            WHERE organization_id = \(scope.id)
+                AND (transaction_number, position) > (\(place.transactionNumber), \(place.position))
+                AND transaction_number < \(.oldestOpenTransaction)
+            ORDER BY transaction_number, position LIMIT \(limit)
+            """)
+    }
+
+    /// Where one organization's feed ends now: the place from which a live stream begins.
+    package static func end(of scope: OrganizationScope, in tx: any Transaction) throws -> EventPlace {
+        try tx.rows(
+            """
+            SELECT transaction_number, position FROM events
+            WHERE organization_id = \(scope.id) AND transaction_number < \(.oldestOpenTransaction)
+            ORDER BY transaction_number DESC, position DESC LIMIT 1
+            """
+        ) { row in EventPlace(transactionNumber: try row.next(), position: try row.next()) }.first ?? .beginning
+    }
+}

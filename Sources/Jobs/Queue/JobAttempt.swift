@@ -1,0 +1,120 @@
+package import Kernel
+package import Logging
+package import Storage
+
+/// Marks the tokens of claims.
+package enum JobTokenEntity {}
+
+/// One attempt at a job: the claim that a worker holds.
+package struct JobAttempt: Sendable {
+    package let id: ID<JobEntity>
+    /// All bits zero for platform jobs.
+    package let organization: ID<OrganizationEntity>
+    package let kind: String
+    package let lane: Lane
+    package let policy: RetryPolicy
+    /// Counted from 1.
+    package let number: Int
+    package let maxAttempts: Int
+    /// When the attempt is cancelled.
+    package let deadline: Timestamp
+    package let logger: Logger
+    let token: ID<JobTokenEntity>
+
+    package var isLast: Bool { number >= maxAttempts }
+
+    /// Deletes the job in the handler's own transaction, so that its effect happens exactly once.
+    ///
+    /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
+    package func finish(in tx: any Transaction) throws {
+        guard try tx.execute(JobStore.delete(organization, id, token)) == 1 else { throw JobError.leaseLost(id) }
+    }
+
+    /// Ends the attempt as failed in the handler's own transaction: the job is tried again after the back-off or, where that
+    /// is longer, `after`; quarantined if this was the last attempt.
+    ///
+    /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
+    package func retry(in tx: any Transaction, after wait: Duration, reason: String, now: Timestamp) throws {
+        let settlement: Settlement =
+            if isLast {
+                .quarantine(JobReason.clean(reason))
+            } else {
+                .retry(
+                    at: now + policy.wait(afterAttempt: number, retryAfter: wait, jitter: 0), JobReason.clean(reason))
+            }
+        guard try tx.execute(JobStore.settle(organization, id, token, as: settlement, now: now)) == 1 else {
+            throw JobError.leaseLost(id)
+        }
+    }
+}
+
+/// What a handler is given beside its job.
+package protocol AttemptContext: Sendable {
+    var current: JobAttempt { get }
+}
+
+extension AttemptContext {
+    package var jobID: ID<JobEntity> { current.id }
+    /// Counted from 1.
+    package var attempt: Int { current.number }
+    package var isLastAttempt: Bool { current.isLast }
+    package var deadline: Timestamp { current.deadline }
+    /// Carries `job_id`, `job_kind` and `organization_id`.
+    package var logger: Logger { current.logger }
+
+    /// See ``JobAttempt/finish(in:)``.
+    package func finish(in tx: any Transaction) throws { try current.finish(in: tx) }
+
+    /// See ``JobAttempt/retry(in:after:reason:now:)``.
+    package func retry(in tx: any Transaction, after wait: Duration, reason: String, now: Timestamp) throws {
+        try current.retry(in: tx, after: wait, reason: reason, now: now)
+    }
+}
+
+/// The context of work for one organization.
+package struct JobContext: AttemptContext {
+    /// The right to act in the organization that the job belongs to.
+    package let scope: OrganizationScope
+    package let current: JobAttempt
+}
+
+/// The context of work for the product itself. It acts in no organization; transactions that finish it are those of
+/// `SystemPurpose.queue`.
+package struct PlatformJobContext: AttemptContext {
+    package let current: JobAttempt
+}
+
+/// What becomes of a claimed job.
+enum Settlement: Sendable, Hashable {
+    case finish
+    case retry(at: Timestamp, _ reason: String)
+    case quarantine(_ reason: String)
+    /// Back to ready as if it had not been claimed.
+    case handBack
+}
+
+enum JobReason {
+    static let timedOut = "timed out"
+    static let workerLost = "worker lost"
+
+    /// The words that are kept of an error: its type, and more only where the type vouches for them.
+    static func of(_ error: any Error) -> String {
+        let type = String(describing: Swift.type(of: error))
+        return switch error {
+        case let failure as JobFailure:
+            switch failure {
+            case .permanent(let reason), .retry(_, let reason): clean(reason)
+            }
+        case let error as any JobReasonConvertible: clean(error.jobReason)
+        // What a database says may quote rows.
+        case StorageError.database(let code, _): "\(type): \(clean(code))"
+        case let error as any ProblemConvertible: clean("\(type): \(error.problem.code)")
+        default: clean(type)
+        }
+    }
+
+    /// At most 500 characters, none of which a database cannot keep.
+    static func clean(_ text: String) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.lazy.filter { $0.value >= 0x20 }.prefix(500)))
+    }
+}

@@ -1,0 +1,108 @@
+package import Kernel
+package import Storage
+
+/// A job that waits for a person.
+package struct QuarantinedJob: Sendable, Hashable {
+    package let id: ID<JobEntity>
+    package let kind: String
+    package let lane: Lane
+    package let attempts: Int
+    package let reason: String
+    package let createdAt: Timestamp
+    package let quarantinedAt: Timestamp
+}
+
+/// Looks after quarantined jobs.
+package struct JobService: Sendable {
+    private let database: any Database
+    private let now: @Sendable () -> Timestamp
+
+    package init(database: any Database, now: @escaping @Sendable () -> Timestamp = { .now() }) {
+        self.database = database
+        self.now = now
+    }
+
+    /// The last to be quarantined comes first.
+    package func listQuarantined(in scope: OrganizationScope, _ page: PageRequest) async throws -> Page<QuarantinedJob> {
+        try await list(scope.id, in: .organization(scope), page)
+    }
+
+    /// Makes the job ready again, with all its attempts.
+    package func retry(_ id: ID<JobEntity>, in scope: OrganizationScope) async throws {
+        try await retry(id, of: scope.id, in: .organization(scope))
+    }
+
+    package func discard(_ id: ID<JobEntity>, in scope: OrganizationScope) async throws {
+        try await discard(id, of: scope.id, in: .organization(scope))
+    }
+
+    // MARK: Platform jobs, for the operator's command line
+
+    package func listQuarantinedPlatformJobs(_ page: PageRequest) async throws -> Page<QuarantinedJob> {
+        try await list(.zero, in: .system(.queue), page)
+    }
+
+    package func retryPlatformJob(_ id: ID<JobEntity>) async throws {
+        try await retry(id, of: .zero, in: .system(.queue))
+    }
+
+    package func discardPlatformJob(_ id: ID<JobEntity>) async throws {
+        try await discard(id, of: .zero, in: .system(.queue))
+    }
+
+    // MARK: -
+
+    private func list(
+        _ organization: ID<OrganizationEntity>, in scope: DataScope, _ page: PageRequest
+    ) async throws -> Page<QuarantinedJob> {
+        let place: SQL =
+            if let after = page.after { " AND (updated_at, id) < (\(after.time), \(after.id(of: JobEntity.self)))" } else {
+                ""
+            }
+        let jobs = try await database.read(in: scope) { tx in
+            try tx.rows(
+                """
+                SELECT id, kind, lane, attempt, last_error, created_at, updated_at FROM jobs
+                WHERE organization_id = \(organization) AND state = 'quarantined'\(place)
+                ORDER BY updated_at DESC, id DESC LIMIT \(page.limit + 1)
+                """
+            ) { row in
+                QuarantinedJob(
+                    id: try row.next(), kind: try row.next(), lane: try row.next(), attempts: try row.next(),
+                    reason: try row.next(String?.self) ?? "", createdAt: try row.next(), quarantinedAt: try row.next())
+            }
+        }
+        return Page(cutting: jobs, to: page.limit) { Cursor(time: $0.quarantinedAt, id: $0.id) }
+    }
+
+    private func retry(
+        _ id: ID<JobEntity>, of organization: ID<OrganizationEntity>, in scope: DataScope
+    ) async throws {
+        let now = now()
+        try await database.write(in: scope, isolation: .serializable) { tx in
+            let lane: Lane? = try tx.value(
+                """
+                SELECT lane FROM jobs
+                WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'
+                """)
+            guard let lane else { throw JobError.unknown(id) }
+            try tx.execute(
+                """
+                UPDATE jobs SET state = 'ready', attempt = 0, run_at = \(now), updated_at = \(now)
+                WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'
+                """,
+                violations: [.unique("jobs_organization_id_kind_unique_key_key", JobError.duplicate(id))])
+            tx.signal(.jobs(lane: lane.rawValue))
+        }
+    }
+
+    private func discard(
+        _ id: ID<JobEntity>, of organization: ID<OrganizationEntity>, in scope: DataScope
+    ) async throws {
+        try await database.write(in: scope, isolation: .serializable) { tx in
+            let deleted = try tx.execute(
+                "DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'")
+            guard deleted == 1 else { throw JobError.unknown(id) }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+package import Kernel
+package import Logging
+import Metrics
+import ServiceLifecycle
+package import Storage
+import Synchronization
+
+/// Runs the jobs of this node: one loop for each lane, with slots of its own.
+///
+/// A loop is `runOnce()` repeated: claim what there are slots for, and let it run. Beside them one loop writes outcomes
+/// down and one keeps house (deadlines, leases, sweeping, statistics).
+package final class JobRunner: Service {
+    package struct Configuration: Sendable {
+        /// Jobs that run at a time, by lane; 0 leaves a lane to other nodes.
+        package var concurrency: [Lane: Int]
+        /// How long a lane waits for a signal before it looks by itself.
+        package var pollInterval = Duration.seconds(1)
+        package var sweepInterval = Duration.seconds(5)
+        package var statisticsInterval = Duration.seconds(15)
+        /// How long running jobs may go on after a shutdown was asked for.
+        package var shutdownGrace = Duration.seconds(20)
+
+        package init(concurrency: [Lane: Int] = [:]) {
+            self.concurrency = Dictionary(uniqueKeysWithValues: Lane.allCases.map { ($0, $0.defaultConcurrency) })
+                .merging(concurrency) { _, chosen in min(max(chosen, 0), 1_000) }
+        }
+    }
+
+    private enum Interruption: Sendable {
+        case timedOut, leaseLost, shutdown
+    }
+
+    private struct Key: Hashable, Sendable {
+        let id: ID<JobEntity>
+        let token: ID<JobTokenEntity>
+    }
+
+    private struct Running: Sendable {
+        let task: Task<Void, any Error>
+        let deadline: Timestamp
+        let lease: Duration
+        var interruption: Interruption?
+    }
+
+    private struct State {
+        var running: [Key: Running] = [:]
+        /// No more claims.
+        var isStopping = false
+        /// No more running.
+        var isCancelling = false
+    }
+
+    private static let sweepLimit = 200
+
+    private let database: any Database
+    private let configuration: Configuration
+    private let entries: [String: JobRegistry.Entry]
+    private let lanes: [LaneWorker]
+    private let ledger: Ledger
+    private let meters = QueueMeters()
+    private let logger: Logger
+    private let now: @Sendable () -> Timestamp
+    private let jitter: @Sendable () -> Double
+    private let state = Mutex(State())
+
+    /// - Parameter jitter: From -1 to 1.
+    /// - Throws: `JobError.duplicateKinds`.
+    package init(
+        database: any Database,
+        registry: JobRegistry,
+        configuration: Configuration = Configuration(),
+        logger: Logger,
+        now: @escaping @Sendable () -> Timestamp = { .now() },
+        jitter: @escaping @Sendable () -> Double = { .random(in: -1...1) }
+    ) throws {
+        guard registry.duplicates.isEmpty else { throw JobError.duplicateKinds(registry.duplicates) }
+        self.database = database
+        self.configuration = configuration
+        self.logger = logger
+        self.now = now
+        self.jitter = jitter
+        entries = registry.entries
+        lanes = Lane.allCases.compactMap { lane in
+            let concurrency = configuration.concurrency[lane] ?? lane.defaultConcurrency
+            let plan = ClaimPlan(lane: lane, entries: registry.entries.values)
+            guard concurrency > 0, !plan.kinds.isEmpty else { return nil }
+            return LaneWorker(lane: lane, plan: plan, concurrency: concurrency)
+        }
+        ledger = Ledger(database: database, logger: logger, now: now)
+    }
+
+    // MARK: Serving
+
+    /// Serves all lanes until a graceful shutdown or ``stop()``; running jobs then have some time to end, and are handed
+    /// back, as if they had not been claimed, when it is over.
+    package func run() async throws {
+        await withGracefulShutdownHandler {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await self.ledger.run() }
+                group.addTask { await self.keepHouse() }
+                await withDiscardingTaskGroup { lanes in
+                    for lane in self.lanes { lanes.addTask { await self.serve(lane) } }
+                }
+                self.ledger.close()
+                // The ledger ends once all is written; the house is kept until then.
+                await group.next()
+                group.cancelAll()
+            }
+        } onGracefulShutdown: {
+            self.stop()
+        }
+        // After a cancellation, what has ended in the meantime. A task of its own, because the database refuses work for a
+        // cancelled one.
+        await Task { _ = try? await ledger.write() }.value
+    }
+
+    /// Stops claiming. Running jobs go on for `shutdownGrace`.
+    package func stop() {
+        state.withLock { $0.isStopping = true }
+        database.signals.publish(lanes.map(\.signal))
+    }
+
+    /// Cancels what runs, to be handed back.
+    package func cancelRunning() {
+        let tasks = state.withLock { state in
+            state.isStopping = true
+            state.isCancelling = true
+            for key in state.running.keys where state.running[key]?.interruption == nil {
+                state.running[key]?.interruption = .shutdown
+            }
+            return state.running.values.map(\.task)
+        }
+        for task in tasks { task.cancel() }
+    }
+
+    private var isStopping: Bool { state.withLock { $0.isStopping } || Task.isCancelled }
+
+    private func serve(_ lane: LaneWorker) async {
+        let waiter = database.signals.waiter(for: lane.signal)
+        await withDiscardingTaskGroup { group in
+            while !isStopping {
+                let free = lane.free
+                guard free > 0, ledger.hasRoom else {
+                    await waiter.wait(atMost: configuration.pollInterval)
+                    continue
+                }
+                do {
+                    let found = try await lane.claim(from: database, limit: free, now: now())
+                    lane.begin(found.claims.count)
+                    for claim in found.claims {
+                        group.addTask {
+                            await self.perform(claim, in: lane)
+                            if lane.end() { self.database.signals.publish(CollectionOfOne(lane.signal)) }
+                        }
+                    }
+                    guard !found.mayHaveMore else { continue }
+                    let untilNext = found.nextRunAt.map { max($0 - now(), .zero) }
+                    await waiter.wait(atMost: min(configuration.pollInterval, untilNext ?? configuration.pollInterval))
+                } catch is CancellationError {
+                    continue
+                } catch {
+                    logger.warning(
+                        "jobs could not be claimed", metadata: ["lane": "\(lane.lane.rawValue)", "error": "\(error)"])
+                    try? await Task.sleep(for: configuration.pollInterval)
+                }
+            }
+        }
+    }
+
+    /// Claims once from a lane, runs what was claimed to its end and writes down what became of it.
+    ///
+    /// - Returns: How many jobs ran.
+    @discardableResult
+    package func runOnce(_ lane: Lane) async throws -> Int {
+        guard let worker = lanes.first(where: { $0.lane == lane }) else { return 0 }
+        let claims = try await worker.claim(from: database, limit: worker.free, now: now()).claims
+        await withDiscardingTaskGroup { group in
+            for claim in claims { group.addTask { await self.perform(claim, in: worker) } }
+        }
+        while try await ledger.write() > 0 {}
+        return claims.count
+    }
+
+    // MARK: One attempt
+
+    private func perform(_ claim: Claim, in lane: LaneWorker) async {
+        guard let entry = entries[claim.kind] else { return }
+        let started = now()
+        lane.wait.record(duration: max(started - claim.runAt, .zero))
+        var logger = logger
+        logger[metadataKey: "job_id"] = "\(claim.id)"
+        logger[metadataKey: "job_kind"] = "\(claim.kind)"
+        if claim.organization != .zero { logger[metadataKey: "organization_id"] = "\(claim.organization)" }
+        let attempt = JobAttempt(
+            id: claim.id, organization: claim.organization, kind: claim.kind, lane: lane.lane, policy: entry.policy,
+            number: claim.attempt, maxAttempts: claim.maxAttempts, deadline: claim.deadline, logger: logger,
+            token: claim.token)
+
+        // A task of its own, so that it can be cancelled alone; it is waited for here and cancelled with its parent.
+        let task = Task { try await entry.run(claim.payload, attempt) }
+        let key = Key(id: claim.id, token: claim.token)
+        state.withLock { state in
+            state.running[key] = Running(
+                task: task, deadline: claim.deadline, lease: entry.policy.lease,
+                interruption: state.isCancelling ? .shutdown : nil)
+            if state.isCancelling { task.cancel() }
+        }
+        let result = await withTaskCancellationHandler {
+            await task.result
+        } onCancel: {
+            self.interrupt([key], .shutdown)
+        }
+        let interruption = state.withLock { $0.running.removeValue(forKey: key)?.interruption }
+
+        let (settlement, outcome) = settle(claim, entry, result, interruption, logger)
+        if let settlement { ledger.add(Ledger.Entry(claim: claim, lane: lane.lane, settlement: settlement)) }
+        entry.meters.record(outcome, after: max(now() - started, .zero))
+    }
+
+    private func settle(
+        _ claim: Claim, _ entry: JobRegistry.Entry, _ result: Result<Void, any Error>, _ interruption: Interruption?,
+        _ logger: Logger
+    ) -> (Settlement?, JobMeters.Outcome) {
+        func failed(_ reason: String, retryAfter: Duration? = nil) -> (Settlement, JobMeters.Outcome) {
+            let metadata: Logger.Metadata = ["attempt": "\(claim.attempt)", "reason": "\(reason)"]
+            guard claim.attempt < claim.maxAttempts else {
+                logger.error("a job is quarantined: its attempts are used up", metadata: metadata)
+                return (.quarantine(reason), .quarantined)
+            }
+            logger.notice("an attempt at a job failed", metadata: metadata)
+            let wait = entry.policy.wait(afterAttempt: claim.attempt, retryAfter: retryAfter, jitter: jitter())
+            return (.retry(at: now() + wait, reason), .retried)
+        }
+        func lost() -> (Settlement?, JobMeters.Outcome) {
+            logger.warning("the claim of a job was lost while it ran", metadata: ["attempt": "\(claim.attempt)"])
+            return (nil, .lost)
+        }
+        switch (result, interruption) {
+        case (_, .leaseLost): return lost()
+        // Writing it down checks the token, so a late end counts if the job is still ours.
+        case (.success, _): return (.finish, .finished)
+        case (.failure(JobFailure.permanent(let reason)), _):
+            let reason = JobReason.clean(reason)
+            logger.error(
+                "a job is quarantined", metadata: ["attempt": "\(claim.attempt)", "reason": "\(reason)"])
+            return (.quarantine(reason), .quarantined)
+        case (.failure(JobFailure.retry(let wait, let reason)), _):
+            return failed(JobReason.clean(reason), retryAfter: wait)
+        case (.failure(JobError.leaseLost), _): return lost()
+        case (.failure, .timedOut): return failed(JobReason.timedOut)
+        case (.failure, .shutdown): return (.handBack, .handedBack)
+        case (.failure(let error), nil): return failed(JobReason.of(error))
+        }
+    }
+
+    private func interrupt(_ keys: some Sequence<Key>, _ interruption: Interruption) {
+        let tasks = state.withLock { state in
+            keys.compactMap { key -> Task<Void, any Error>? in
+                guard state.running[key]?.interruption == nil else { return nil }
+                state.running[key]?.interruption = interruption
+                return state.running[key]?.task
+            }
+        }
+        for task in tasks { task.cancel() }
+    }
+
+    // MARK: Keeping house
+
+    private func keepHouse() async {
+        let clock = ContinuousClock()
+        let heartbeatInterval = (entries.values.map(\.policy.lease).min() ?? .seconds(30)) / 3
+        var (lastHeartbeat, lastSweep) = (clock.now, clock.now - configuration.sweepInterval)
+        var lastStatistics = clock.now - configuration.statisticsInterval
+        var stoppedAt: ContinuousClock.Instant?
+        while !Task.isCancelled {
+            cancelOverdue()
+            let tick = clock.now
+            if isStopping {
+                stoppedAt = stoppedAt ?? tick
+                if let stoppedAt, tick - stoppedAt >= configuration.shutdownGrace { cancelRunning() }
+            }
+            if tick - lastHeartbeat >= heartbeatInterval {
+                lastHeartbeat = tick
+                await attempt("leases could not be extended") { try await self.heartbeat() }
+            }
+            if tick - lastSweep >= configuration.sweepInterval {
+                lastSweep = tick
+                await attempt("expired jobs could not be swept") { while try await self.sweep() == Self.sweepLimit {} }
+            }
+            if tick - lastStatistics >= configuration.statisticsInterval {
+                lastStatistics = tick
+                await attempt("the queue could not be counted") { self.meters.record(try await self.statistics()) }
+            }
+            try? await Task.sleep(for: min(.milliseconds(250), heartbeatInterval))
+        }
+    }
+
+    private func attempt(_ failure: Logger.Message, _ body: () async throws -> Void) async {
+        do { try await body() } catch is CancellationError {
+            // The loop ends by itself.
+        } catch { logger.warning(failure, metadata: ["error": "\(error)"]) }
+    }
+
+    /// Cancels the attempts whose deadline has passed.
+    package func cancelOverdue() {
+        let now = now()
+        let overdue = state.withLock { state in state.running.filter { $0.value.deadline <= now }.map(\.key) }
+        if !overdue.isEmpty { interrupt(overdue, .timedOut) }
+    }
+
+    /// Extends the leases of what runs here, and cancels what is no longer ours.
+    package func heartbeat() async throws {
+        let now = now()
+        let running = state.withLock { $0.running.mapValues(\.lease) }
+        guard !running.isEmpty else { return }
+        let tokens = Array(Set(running.keys.map(\.token)))
+        var tokensByLease: [Duration: Set<ID<JobTokenEntity>>] = [:]
+        for (key, lease) in running { tokensByLease[lease, default: []].insert(key.token) }
+        // Shorter leases first: jobs of one claim share a token, and a longer lease does no harm.
+        let extensions = tokensByLease.sorted { $0.key < $1.key }.map { lease, tokens in
+            JobStore.extend(JobStore.padded(tokens.sorted()), to: now + lease, now: now)
+        }
+        let held = try await database.write(for: .queue, isolation: .readCommitted) { tx in
+            try tx.run(JobStore.bookkeeping)
+            return try tx.batch(extensions + [JobStore.held(JobStore.padded(tokens))]) { _, row in
+                row.skip()
+                return Key(id: try row.next(), token: try row.next())
+            }
+        }
+        let lost = Set(running.keys).subtracting(held.joined())
+        if !lost.isEmpty { interrupt(lost, .leaseLost) }
+    }
+
+    /// Moves on what expired, of any node: back to ready after a back-off, or into quarantine when the attempts are used up.
+    ///
+    /// - Returns: How many jobs were moved.
+    @discardableResult
+    package func sweep() async throws -> Int {
+        let (now, jitter) = (now(), jitter())
+        let entries = entries
+        return try await database.write(for: .queue, isolation: .readCommitted) { tx in
+            try tx.run(JobStore.bookkeeping)
+            let expired = try tx.rows(JobStore.expired(limit: Self.sweepLimit, now: now)) { row in
+                Expired(
+                    organization: try row.next(), id: try row.next(), token: try row.next(), kind: try row.next(),
+                    attempt: try row.next(), maxAttempts: try row.next(), deadline: try row.next())
+            }
+            for job in expired {
+                let isOverdue = job.deadline.map { $0 <= now } ?? false
+                let reason = isOverdue ? JobReason.timedOut : JobReason.workerLost
+                let policy = entries[job.kind]?.policy ?? RetryPolicy()
+                let wait = policy.wait(afterAttempt: job.attempt, jitter: jitter)
+                let settlement: Settlement =
+                    job.attempt < job.maxAttempts ? .retry(at: now + wait, reason) : .quarantine(reason)
+                try tx.run(JobStore.settle(job.organization, job.id, job.token, as: settlement, now: now))
+            }
+            return expired.count
+        }
+    }
+
+    private struct Expired {
+        let organization: ID<OrganizationEntity>
+        let id: ID<JobEntity>
+        let token: ID<JobTokenEntity>
+        let kind: String
+        let attempt: Int
+        let maxAttempts: Int
+        let deadline: Timestamp?
+    }
+
+    /// How every lane stands, over all nodes.
+    package func statistics() async throws -> [Lane: QueueStatistics] {
+        try await QueueStatistics.all(in: database, now: now())
+    }
+}

@@ -1,0 +1,32 @@
+package import Kernel
+package import Storage
+package import Jobs
+package import Web
+
+/// The face of Knowledge.
+package struct KnowledgeModule: Sendable {
+    package let sources: KnowledgeSourceService
+    package let search: KnowledgeSearch
+    private let trainer: Trainer
+
+    /// - Parameter cacheBudget: Bytes of memory for the vectors of the organizations that searched last.
+    package init(
+        database: any Database, embedder: any Embedder, cacheBudget: Int, now: @escaping @Sendable () -> Timestamp
+    ) {
+        sources = KnowledgeSourceService(database: database, now: now)
+        search = KnowledgeSearch(database: database, embedder: embedder, cacheBudget: cacheBudget)
+        trainer = Trainer(database: database, embedder: embedder, now: now)
+    }
+
+    package var endpoints: [Endpoint] {
+        KnowledgeSourceRoutes(service: sources).endpoints.endpoints
+            + KnowledgeSearchRoutes(search: search).endpoints.endpoints
+    }
+
+    package func register(in registry: inout JobRegistry) {
+        let trainer = trainer
+        registry.handle(TrainingJob.self) { job, context in try await trainer.train(job, context) }
+    }
+
+    package static let events = KnowledgeEvents.all
+}

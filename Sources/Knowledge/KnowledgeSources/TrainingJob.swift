@@ -1,0 +1,130 @@
+package import Kernel
+package import Jobs
+import Storage
+
+/// Cuts the document of a source into chunks and embeds them.
+package struct TrainingJob: Job {
+    package static let kind = "knowledge.train"
+    package static let lane = Lane.bulk
+    package static let policy = RetryPolicy(
+        maxAttempts: 5, base: .seconds(5), ceiling: .seconds(300), timeout: .seconds(600), lease: .seconds(60))
+
+    let source: ID<KnowledgeSource>
+
+    package init(source: ID<KnowledgeSource>) { self.source = source }
+
+    package var payload: JSON { ["knowledge_source_id": .string(source.description)] }
+
+    package init(payload: JSON) throws {
+        guard let source = payload["knowledge_source_id"]?.string.flatMap({ ID<KnowledgeSource>($0) }) else {
+            throw JobFailure.permanent("the payload names no source")
+        }
+        self.source = source
+    }
+}
+
+/// Does the training.
+struct Trainer: Sendable {
+    /// Chunks in one transaction: other writers wait no longer than these take.
+    static let batchSize = 100
+
+    let database: any Database
+    let embedder: any Embedder
+    let chunker = Chunker()
+    let now: @Sendable () -> Timestamp
+
+    func train(_ job: TrainingJob, _ context: JobContext) async throws {
+        do {
+            try await attempt(job, context)
+        } catch let error where context.isLastAttempt || error is JobFailure {
+            guard !(error is CancellationError) else { throw error }
+            try await giveUp(job, context, because: error)
+        }
+    }
+
+    private func attempt(_ job: TrainingJob, _ context: JobContext) async throws {
+        let scope = context.scope
+        let began = now()
+        let document: (content: String, format: DocumentFormat)? = try await database.write(scope) { tx in
+            let sources = KnowledgeSourceStore(tx: tx, scope: scope)
+            guard var source = try sources.find(job.source), let document = try sources.document(of: job.source) else {
+                // Deleted in the meantime: there is nothing left to train.
+                try context.finish(in: tx)
+                return nil
+            }
+            source.begin(at: began)
+            try sources.save(source)
+            // What an earlier attempt left behind. Chunks show in searches only once the source is ready.
+            try DocumentChunkStore(tx: tx, scope: scope).deleteAll(of: job.source)
+            return document
+        }
+        guard let document else { return }
+        let chunks = chunker.chunks(of: document.content, format: document.format)
+        for start in stride(from: 0, to: chunks.count, by: Self.batchSize) {
+            try Task.checkCancellation()
+            let batch = chunks[start..<min(start + Self.batchSize, chunks.count)]
+            let vectors = try await embedder.embed(
+                batch.map(\.textToEmbed), for: scope.id, deadline: .now + .seconds(120))
+            guard vectors.count == batch.count else {
+                throw JobFailure.retry(after: .zero, reason: "the embedder answered with another number of vectors")
+            }
+            let createdAt = now()
+            let rows = zip(batch, vectors).map { chunk, vector in
+                (
+                    chunk: DocumentChunk(
+                        id: ID(), sourceID: job.source, ordinal: chunk.ordinal, content: chunk.content,
+                        metadata: chunk.metadata, createdAt: createdAt),
+                    vector: vector.contains { $0 != 0 } ? vector : nil
+                )
+            }
+            let model = embedder.model
+            try await database.write(scope) { tx in
+                let store = DocumentChunkStore(tx: tx, scope: scope)
+                for row in rows { try store.insert(row.chunk, vector: row.vector, model: model) }
+            }
+        }
+        let ended = now()
+        let count = chunks.count
+        try await database.write(scope) { tx in
+            let sources = KnowledgeSourceStore(tx: tx, scope: scope)
+            try context.finish(in: tx)
+            guard var source = try sources.find(job.source) else { return }
+            source.finish(chunks: count, at: ended)
+            try sources.save(source)
+            try tx.record(.knowledge(KnowledgeEvents.trained, source), in: scope, now: ended)
+        }
+    }
+
+    private func giveUp(_ job: TrainingJob, _ context: JobContext, because error: any Error) async throws {
+        let scope = context.scope
+        let reason = (error as? any JobReasonConvertible)?.jobReason ?? "training failed"
+        try await abandon(job, reason: reason, in: scope)
+        throw error
+    }
+
+    /// Marks the source as failed.
+    func abandon(_ job: TrainingJob, reason: String, in scope: OrganizationScope) async throws {
+        try await database.write(scope) { tx in try markFailed(job, reason: reason, in: scope, tx) }
+    }
+
+    func markFailed(_ job: TrainingJob, reason: String, in scope: OrganizationScope, _ tx: any Transaction) throws {
+        let now = now()
+        let sources = KnowledgeSourceStore(tx: tx, scope: scope)
+        guard var source = try sources.find(job.source) else { return }
+        source.fail(reason, at: now)
+        try sources.save(source)
+        try tx.record(.knowledge(KnowledgeEvents.failed, source), in: scope, now: now)
+    }
+}
+
+extension Chunk {
+    /// The headings say what a piece is about, so they are embedded with it.
+    var textToEmbed: String { section.isEmpty ? content : section.joined(separator: " › ") + "\n" + content }
+
+    var metadata: JSON {
+        [
+            "section": .array(section.map(JSON.string)), "start_offset": .integer(Int64(startOffset)),
+            "end_offset": .integer(Int64(endOffset)),
+        ]
+    }
+}

@@ -1,0 +1,16 @@
+import Kernel
+import Storage
+
+extension KnowledgeSearch {
+    /// Chunks that hold any of the words, by cover density divided by the logarithm of the length.
+    static func rankedByTSVector(_ words: SearchWords, _ scope: OrganizationScope) -> SQL {
+        """
+        SELECT c.id FROM document_chunks c
+        JOIN knowledge_sources s ON s.organization_id = c.organization_id AND s.id = c.knowledge_source_id,
+            to_tsquery('simple', \(words.tsquery(.any))) q
+        WHERE c.organization_id = \(scope.id) AND c.search_words @@ q
+            AND s.status = \(KnowledgeSource.Status.ready)
+        ORDER BY ts_rank(c.search_words, q, 1) DESC, c.id LIMIT \(candidates)
+        """
+    }
+}

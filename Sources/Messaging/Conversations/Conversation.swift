@@ -1,0 +1,161 @@
+package import Kernel
+package import Storage
+
+/// What was said between a contact and an organization on one channel.
+package struct Conversation: Sendable {
+    package typealias Identifier = ID<ConversationEntity>
+
+    package enum Status: String, Sendable, CaseIterable, StoredEnumeration {
+        case active
+        case closed
+        case archived
+    }
+
+    /// Who answers the contact.
+    package enum Handler: String, Sendable, CaseIterable, StoredEnumeration {
+        case agent
+        case human
+    }
+
+    /// How far the answer to the latest message is.
+    package enum ReplyState: String, Sendable, CaseIterable, StoredEnumeration {
+        case idle
+        case queued
+        case answering
+        /// The last try failed; the next one is scheduled.
+        case retrying
+        /// All tries failed. The contact's message is kept; people must answer.
+        case failed
+    }
+
+    package let id: Identifier
+    package let contactID: ID<Contact>
+    package let channelID: ID<Channel>
+    package var agentID: ID<AgentEntity>?
+    package var status: Status
+    package var handler: Handler
+    package var epoch: Int64
+    package var replyState: ReplyState
+    /// Why the answer is `retrying` or `failed`, safe to show.
+    package var replyError: String?
+    /// The sequence of the newest entry of the stream.
+    package var lastSequence: Int64
+    /// Whether the contact may have no other open conversation on the channel.
+    package let exclusive: Bool
+    package let externalID: String?
+    package var metadata: JSON
+    package var lastMessageAt: Timestamp?
+    package let createdAt: Timestamp
+    package var updatedAt: Timestamp
+
+    package init(
+        id: Identifier, contactID: ID<Contact>, channelID: ID<Channel>, agentID: ID<AgentEntity>?, exclusive: Bool,
+        externalID: String?, metadata: JSON, at now: Timestamp
+    ) {
+        self.id = id
+        self.contactID = contactID
+        self.channelID = channelID
+        self.agentID = agentID
+        status = .active
+        handler = .agent
+        epoch = 1
+        replyState = .idle
+        replyError = nil
+        lastSequence = 0
+        self.exclusive = exclusive
+        self.externalID = externalID
+        self.metadata = metadata
+        lastMessageAt = nil
+        createdAt = now
+        updatedAt = now
+    }
+
+    package var isOpen: Bool { status == .active }
+
+    /// Moves to another status. Whatever an agent is still answering no longer counts.
+    ///
+    /// An archived conversation stays archived; a closed one may be opened again.
+    package mutating func move(to next: Status, at now: Timestamp) throws(ConversationError) {
+        guard status != next else { return }
+        guard status != .archived else { throw .archived(id) }
+        status = next
+        if next != .active { interrupt() }
+        touch(at: now)
+    }
+
+    /// Gives the conversation to people, or back to the agent.
+    package mutating func hand(to next: Handler, at now: Timestamp) throws(ConversationError) {
+        guard handler != next else { return }
+        guard isOpen else { throw .notActive(id, status) }
+        handler = next
+        interrupt()
+        touch(at: now)
+    }
+
+    /// An agent begins to answer. The new epoch shuts out whatever an earlier attempt still does.
+    package mutating func beginReply() {
+        epoch &+= 1
+        replyState = .answering
+        replyError = nil
+    }
+
+    /// The agent's attempt is over.
+    package mutating func endReply(_ state: ReplyState, error: String?, at now: Timestamp) {
+        epoch &+= 1
+        replyState = state
+        replyError = error
+        touch(at: now)
+    }
+
+    /// Takes the next place in the stream.
+    package mutating func advance() -> Int64 {
+        lastSequence &+= 1
+        return lastSequence
+    }
+
+    /// Marks a change, so that no two versions of the row have the same time.
+    package mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
+
+    private mutating func interrupt() {
+        epoch &+= 1
+        replyState = .idle
+        replyError = nil
+    }
+}
+
+package enum ConversationError: ProblemConvertible {
+    case unknown(Conversation.Identifier)
+    case notActive(Conversation.Identifier, Conversation.Status)
+    case archived(Conversation.Identifier)
+    case alreadyOpen
+    case externalIDTaken(String)
+    case unknownContact
+    case unknownChannel
+    case inactiveChannel(String)
+    case unknownAgent
+
+    package var problem: Problem {
+        switch self {
+        case .unknown:
+            .notFound("conversation")
+        case .notActive(let id, let status):
+            Problem(.conflict, "conversation.not_active", "Conversation \(id) is \(status.rawValue).")
+        case .archived(let id):
+            Problem(.conflict, "conversation.archived", "Conversation \(id) is archived and stays so.")
+        case .alreadyOpen:
+            Problem(
+                .conflict, "conversation.already_open",
+                "The contact already has an open conversation on this channel.")
+        case .externalIDTaken:
+            Problem(
+                .conflict, "conversation.external_id_taken",
+                "Another conversation on this channel has this external_id.",
+                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")])
+        case .unknownContact: .notFound("contact")
+        case .unknownChannel: .notFound("channel")
+        case .inactiveChannel(let name):
+            Problem(.conflict, "channel.inactive", "Channel \(name) is switched off.")
+        case .unknownAgent: .notFound("agent")
+        }
+    }
+}

@@ -1,0 +1,110 @@
+package import Kernel
+package import Storage
+import Jobs
+
+package struct NewConversation: Sendable {
+    package let contactID: ID<Contact>
+    package let channelID: ID<Channel>
+    package let agentID: ID<AgentEntity>?
+    package let externalID: String?
+    package let metadata: JSON
+
+    package init(
+        contactID: ID<Contact>, channelID: ID<Channel>, agentID: ID<AgentEntity>? = nil, externalID: String? = nil,
+        metadata: JSON = [:]
+    ) {
+        self.contactID = contactID
+        self.channelID = channelID
+        self.agentID = agentID
+        self.externalID = externalID
+        self.metadata = metadata
+    }
+}
+
+package struct ConversationChanges: Sendable {
+    package var status: Conversation.Status?
+    package var handler: Conversation.Handler?
+    package var metadata: JSON?
+
+    package init(status: Conversation.Status? = nil, handler: Conversation.Handler? = nil, metadata: JSON? = nil) {
+        self.status = status
+        self.handler = handler
+        self.metadata = metadata
+    }
+}
+
+/// Counts something for billing, inside the transaction that does it. App connects it to Billing.
+package typealias UsageCounter =
+    @Sendable (_ tx: any Transaction, _ scope: OrganizationScope, _ quantity: Int64, _ now: Timestamp) throws -> Void
+
+package struct ConversationService: Sendable {
+    let database: any Database
+    let countConversation: UsageCounter
+    /// Whether an agent exists, for channels and conversations that name one.
+    let agentExists: @Sendable (_ tx: any Transaction, ID<AgentEntity>, OrganizationScope) throws -> Bool
+    let now: @Sendable () -> Timestamp
+
+    package func start(_ new: NewConversation, in scope: OrganizationScope) async throws -> Conversation {
+        let now = now()
+        let id = Conversation.Identifier()
+        return try await database.write(scope) { tx in
+            guard let channel = try ChannelStore(tx: tx, scope: scope).find(new.channelID) else {
+                throw ConversationError.unknownChannel
+            }
+            guard channel.isActive else { throw ConversationError.inactiveChannel(channel.name) }
+            guard try ContactStore(tx: tx, scope: scope).find(new.contactID) != nil else {
+                throw ConversationError.unknownContact
+            }
+            if let agent = new.agentID, try !agentExists(tx, agent, scope) { throw ConversationError.unknownAgent }
+            let conversation = Conversation(
+                id: id, contactID: new.contactID, channelID: channel.id, agentID: new.agentID ?? channel.agentID,
+                exclusive: channel.singleConversation, externalID: new.externalID, metadata: new.metadata, at: now)
+            try ConversationStore(tx: tx, scope: scope).insert(conversation)
+            try countConversation(tx, scope, 1, now)
+            try tx.record(.conversationCreated(conversation), in: scope, now: now)
+            return conversation
+        }
+    }
+
+    package func get(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Conversation {
+        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).get(id) }
+    }
+
+    package func list(
+        _ filter: ConversationFilter, _ page: PageRequest, in scope: OrganizationScope
+    ) async throws -> Page<Conversation> {
+        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).list(filter, page) }
+    }
+
+    /// - Parameter check: Refuses when the caller edits another version than the one at hand.
+    package func change(
+        _ id: Conversation.Identifier, _ changes: ConversationChanges, in scope: OrganizationScope,
+        check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
+    ) async throws -> Conversation {
+        let now = now()
+        return try await database.write(scope) { tx in
+            let conversations = ConversationStore(tx: tx, scope: scope)
+            var conversation = try conversations.lock(id)
+            try check(conversation.updatedAt)
+            let old = conversation
+            if let handler = changes.handler { try conversation.hand(to: handler, at: now) }
+            if let status = changes.status { try conversation.move(to: status, at: now) }
+            if let metadata = changes.metadata, metadata != conversation.metadata {
+                conversation.metadata = metadata
+                conversation.touch(at: now)
+            }
+            guard conversation.updatedAt != old.updatedAt else { return conversation }
+            let stream = StreamStore(tx: tx, scope: scope)
+            if conversation.epoch != old.epoch, old.replyState != .idle, old.replyState != .failed {
+                try stream.append(.replyCancelled, to: &conversation, at: now)
+            }
+            try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
+            try conversations.save(conversation)
+            try tx.record(.conversationUpdated(conversation, from: old), in: scope, now: now)
+            if conversation.status == .closed, old.status != .closed {
+                try tx.record(.conversationClosed(conversation), in: scope, now: now)
+            }
+            return conversation
+        }
+    }
+}

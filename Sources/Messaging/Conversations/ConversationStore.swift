@@ -1,0 +1,135 @@
+package import Kernel
+package import Storage
+
+extension Conversation: RowDecodable {
+    package init(row: inout Row) throws {
+        id = try row.next()
+        contactID = try row.next()
+        channelID = try row.next()
+        agentID = try row.next()
+        status = try row.next()
+        handler = try row.next()
+        epoch = try row.next()
+        replyState = try row.next()
+        replyError = try row.next()
+        lastSequence = try row.next()
+        exclusive = try row.next()
+        externalID = try row.next()
+        metadata = try row.next()
+        lastMessageAt = try row.next()
+        createdAt = try row.next()
+        updatedAt = try row.next()
+    }
+}
+
+/// Which conversations a list shows.
+package struct ConversationFilter: Sendable {
+    package var status: Conversation.Status?
+    package var handler: Conversation.Handler?
+    package var contactID: ID<Contact>?
+    package var channelID: ID<Channel>?
+
+    package init() {}
+}
+
+package struct ConversationStore {
+    package let tx: any Transaction
+    package let scope: OrganizationScope
+
+    package init(tx: any Transaction, scope: OrganizationScope) {
+        self.tx = tx
+        self.scope = scope
+    }
+
+    static let columns: SQL = """
+        id, contact_id, channel_id, ai_agent_id, status, handled_by, epoch, reply_state, reply_error, last_sequence,
+        exclusive, external_id, metadata, last_message_at, created_at, updated_at
+        """
+
+    package func find(_ id: Conversation.Identifier) throws -> Conversation? {
+        try tx.first(
+            "SELECT \(Self.columns) FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)")
+    }
+
+    /// The conversation, held until the transaction ends: others who want to change it wait.
+    package func findLocked(_ id: Conversation.Identifier) throws -> Conversation? {
+        try tx.first(
+            """
+            SELECT \(Self.columns) FROM conversations
+            WHERE organization_id = \(scope.id) AND id = \(id) \(.forUpdate)
+            """)
+    }
+
+    package func lock(_ id: Conversation.Identifier) throws -> Conversation {
+        guard let conversation = try findLocked(id) else { throw ConversationError.unknown(id) }
+        return conversation
+    }
+
+    package func get(_ id: Conversation.Identifier) throws -> Conversation {
+        guard let conversation = try find(id) else { throw ConversationError.unknown(id) }
+        return conversation
+    }
+
+    func list(_ filter: ConversationFilter, _ page: PageRequest) throws -> Page<Conversation> {
+        var conditions: [SQL] = ["organization_id = \(scope.id)"]
+        if let status = filter.status { conditions.append("status = \(status)") }
+        if let handler = filter.handler { conditions.append("handled_by = \(handler)") }
+        if let contact = filter.contactID { conditions.append("contact_id = \(contact)") }
+        if let channel = filter.channelID { conditions.append("channel_id = \(channel)") }
+        if let after = page.after {
+            conditions.append("(created_at, id) < (\(after.time), \(after.id(of: ConversationEntity.self)))")
+        }
+        let rows: [Conversation] = try tx.all(
+            """
+            SELECT \(Self.columns) FROM conversations WHERE \(SQL.join(conditions, " AND "))
+            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            """)
+        return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
+    }
+
+    /// The newest open conversation of a contact on a channel.
+    func findOpen(contact: ID<Contact>, channel: ID<Channel>) throws -> Conversation? {
+        try tx.first(
+            """
+            SELECT \(Self.columns) FROM conversations
+            WHERE organization_id = \(scope.id) AND channel_id = \(channel) AND contact_id = \(contact)
+                AND status = \(Conversation.Status.active)
+            ORDER BY created_at DESC, id DESC LIMIT 1
+            """)
+    }
+
+    func insert(_ conversation: Conversation) throws {
+        try tx.run(
+            """
+            INSERT INTO conversations (organization_id, \(Self.columns))
+            VALUES (\(scope.id), \(conversation.id), \(conversation.contactID), \(conversation.channelID),
+                \(conversation.agentID), \(conversation.status), \(conversation.handler), \(conversation.epoch),
+                \(conversation.replyState), \(conversation.replyError), \(conversation.lastSequence),
+                \(conversation.exclusive), \(conversation.externalID), \(conversation.metadata),
+                \(conversation.lastMessageAt), \(conversation.createdAt), \(conversation.updatedAt))
+            """,
+            violations: Self.violations(conversation))
+    }
+
+    package func save(_ conversation: Conversation) throws {
+        try tx.run(
+            """
+            UPDATE conversations SET ai_agent_id = \(conversation.agentID), status = \(conversation.status),
+                handled_by = \(conversation.handler), epoch = \(conversation.epoch),
+                reply_state = \(conversation.replyState), reply_error = \(conversation.replyError),
+                last_sequence = \(conversation.lastSequence), metadata = \(conversation.metadata),
+                last_message_at = \(conversation.lastMessageAt), updated_at = \(conversation.updatedAt)
+            WHERE organization_id = \(scope.id) AND id = \(conversation.id)
+            """,
+            violations: Self.violations(conversation))
+    }
+
+    private static func violations(_ conversation: Conversation) -> [ConstraintMapping] {
+        [
+            .unique("conversations_organization_id_channel_id_contact_id_key", ConversationError.alreadyOpen),
+            .unique(
+                "conversations_organization_id_channel_id_external_id_key",
+                ConversationError.externalIDTaken(conversation.externalID ?? "")),
+        ]
+    }
+}

@@ -1,0 +1,143 @@
+import HTTPTypes
+import Kernel
+import Storage
+import Web
+
+extension NewMessage {
+    static let schema = Schema.named(
+        "NewMessage",
+        .object([
+            .required(
+                "content", .string(1...Message.maximumLength, .notBlank), "What is said.",
+                example: "How do I reset my password?"),
+            .optional(
+                "role", .choice(of: Message.Role.self),
+                "`user`: the contact says it, and an agent answers. `assistant`: you say it to the contact.",
+                default: "user"),
+            .optional(
+                "external_id", .nullable(.string(1...200, .singleLine)),
+                "Your own id. A second message with it in the conversation is refused with 409."),
+            .optional("metadata", .anyObject(), "Kept with the message and shown with it."),
+        ]))
+
+    init(_ body: JSON) {
+        self.init(
+            role: body["role"]?.string.flatMap(Message.Role.init) ?? .user, content: body["content"]?.string ?? "",
+            externalID: body["external_id"]?.string, metadata: body["metadata"] ?? [:])
+    }
+}
+
+struct MessageRoutes: Sendable {
+    let service: MessageService
+    let stream: ConversationStream
+
+    var endpoints: EndpointGroup {
+        EndpointGroup("/api/v1", tag: "Messages") {
+            Endpoint.organization(
+                .get, "/conversations/{id}/messages", "List the messages of a conversation",
+                permission: .conversationsRead,
+                query: .page + [
+                    .optional(
+                        "order", .choice("newest_first", "oldest_first"), "Which end the list begins with.",
+                        default: "newest_first")
+                ],
+                answers: [.ok(.page(of: MessageBody.schema))], problems: [.notFound("conversation")], use: list)
+            Endpoint.organization(
+                .post, "/conversations/{id}/messages", "Post a message",
+                """
+                Answers 201 as soon as the message is durable; the agent's answer follows as a message of its own. With \
+                `Accept: text/event-stream` the answer is streamed: `reply.delta` events with pieces of text, then \
+                `reply.completed` with the whole message and its citations, or `reply.failed`.
+                """,
+                permission: .conversationsWrite, body: NewMessage.schema,
+                answers: [
+                    .created(MessageBody.schema),
+                    .events("The stream of the conversation from the message on, until its answer is complete.", status: 201),
+                ],
+                problems: [
+                    .notFound("conversation"),
+                    ProblemKind(.conflict, "conversation.not_active", "The conversation is closed or archived."),
+                    ProblemKind(.conflict, "message.external_id_taken", "A message with this external_id exists."),
+                ], use: post)
+            Endpoint.organization(
+                .get, "/conversations/{id}/messages/{message_id}", "Read a message", permission: .conversationsRead,
+                answers: [.ok(MessageBody.schema)], problems: [.notFound("message")], use: show)
+            Endpoint.organization(
+                .get, "/messages/search", "Search messages",
+                "Finds the messages that hold all words, newest first. Case and accents do not matter; words of four "
+                    + "letters and more also match as beginnings.",
+                permission: .conversationsRead,
+                query: .page + [.required("q", .string(1...500, .notBlank), "The words.")],
+                answers: [.ok(.page(of: MessageBody.schema))], use: search)
+            Endpoint.organization(
+                .get, "/conversations/{id}/events", "Follow a conversation",
+                """
+                Server-sent events. Each has an `id`; a client that comes back with it in `Last-Event-ID` (or in `after`) \
+                misses nothing. Without either the stream begins now.
+                """,
+                permission: .conversationsRead,
+                query: [.optional("after", .integer(0...Int64.max), "The id of the last event that was seen; 0 for all.")],
+                answers: [
+                    .events(
+                        "`message.created`, `reply.started`, `reply.delta`, `reply.completed`, `reply.retrying`, "
+                            + "`reply.failed`, `reply.cancelled`, `conversation.updated`.")
+                ], problems: [.notFound("conversation")], use: follow)
+        }
+    }
+
+    private func list(_ call: OrganizationCall) async throws -> Reply {
+        let ascending = call.query("order")?.string == "oldest_first"
+        let id: Conversation.Identifier = try call.pathID("id", or: .notFound("conversation"))
+        return .json(
+            try await service.page(of: id, call.page, ascending: ascending, in: call.scope))
+    }
+
+    private func post(_ call: OrganizationCall) async throws -> Reply {
+        let id: Conversation.Identifier = try call.pathID("id", or: .notFound("conversation"))
+        let posted = try await service.post(NewMessage(call.body), to: id, in: call.scope)
+        let created = Reply.created(
+            MessageBody(posted.message), at: "/api/v1/conversations/\(id)/messages/\(posted.message.id)")
+        guard call.acceptsEvents else { return created }
+        let stream = stream
+        let scope = call.scope
+        return .events(status: .created, replay: created) { writer in
+            // The stream begins with the message itself, so that a client learns its id.
+            try await stream.follow(id, in: scope, after: posted.sequence - 1) { entry in
+                try await writer.send(entry.event)
+                return !entry.kind.endsReply && posted.expectsReply
+            }
+        }
+    }
+
+    private func show(_ call: OrganizationCall) async throws -> Reply {
+        let conversation: Conversation.Identifier = try call.pathID("id", or: .notFound("message"))
+        let message: ID<Message> = try call.pathID("message_id", or: .notFound("message"))
+        return .ok(MessageBody(try await service.get(message, of: conversation, in: call.scope)))
+    }
+
+    private func search(_ call: OrganizationCall) async throws -> Reply {
+        let text = call.query("q")?.string ?? ""
+        return .page(try await service.search(text, call.page, in: call.scope).map(MessageBody.init))
+    }
+
+    private func follow(_ call: OrganizationCall) async throws -> Reply {
+        let id: Conversation.Identifier = try call.pathID("id", or: .notFound("conversation"))
+        let current = try await service.lastSequence(of: id, in: call.scope)
+        let resumed = call.lastEventID.flatMap { Int64($0) }.flatMap { $0 >= 0 ? $0 : nil }
+        let after = resumed ?? call.query("after")?.int ?? current
+        let stream = stream
+        let scope = call.scope
+        return .events { writer in
+            try await stream.follow(id, in: scope, after: after) { entry in
+                try await writer.send(entry.event)
+                return true
+            }
+        }
+    }
+}
+
+extension StreamEntry {
+    var event: StreamEvent {
+        StreamEvent(id: String(sequence), event: kind.rawValue, data: String(decoding: data, as: UTF8.self))
+    }
+}

@@ -1,0 +1,98 @@
+package import Kernel
+package import Storage
+import Jobs
+
+/// Says that an answer to a message is due, inside the transaction that stores the message. App connects it to Agents.
+package typealias ReplyRequest =
+    @Sendable (
+        _ tx: any Transaction, _ conversation: Conversation, _ message: Message, _ scope: OrganizationScope,
+        _ now: Timestamp
+    ) throws -> Void
+
+package struct MessageService: Sendable {
+    let database: any Database
+    let requestReply: ReplyRequest
+    let now: @Sendable () -> Timestamp
+
+    /// What was stored, and the place in the stream after which its answer appears.
+    package struct Posted: Sendable {
+        package let message: Message
+        package let sequence: Int64
+        package let expectsReply: Bool
+    }
+
+    /// Stores a message. A contact's message in a conversation that an agent handles makes an answer due; an operator
+    /// who writes takes the conversation over from the agent.
+    package func post(
+        _ new: NewMessage, to conversationID: Conversation.Identifier, in scope: OrganizationScope
+    ) async throws -> Posted {
+        let now = now()
+        let message = Message(
+            conversationID: conversationID, role: new.role, content: new.content, externalID: new.externalID,
+            metadata: new.metadata, at: now)
+        return try await database.write(scope) { tx in
+            let conversations = ConversationStore(tx: tx, scope: scope)
+            var conversation = try conversations.lock(conversationID)
+            guard conversation.isOpen else {
+                throw ConversationError.notActive(conversation.id, conversation.status)
+            }
+            let old = conversation
+            if case .user = scope.actor, message.role == .assistant { try conversation.hand(to: .human, at: now) }
+            if message.direction == .inbound, conversation.handler == .agent {
+                if conversation.replyState != .answering { conversation.replyState = .queued }
+                conversation.replyError = nil
+                try requestReply(tx, conversation, message, scope, now)
+            }
+            conversation.lastMessageAt = now
+            conversation.touch(at: now)
+            let stream = StreamStore(tx: tx, scope: scope)
+            try MessageStore(tx: tx, scope: scope).insert(message)
+            try stream.append(.messageCreated, to: &conversation, message: message.id, at: now)
+            let sequence = conversation.lastSequence
+            if conversation.handler != old.handler {
+                try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
+                try tx.record(.conversationUpdated(conversation, from: old), in: scope, now: now)
+            }
+            try tx.record(.messageCreated(message), in: scope, now: now)
+            try conversations.save(conversation)
+            return Posted(
+                message: message, sequence: sequence, expectsReply: conversation.replyState != .idle)
+        }
+    }
+
+    package func get(
+        _ id: ID<Message>, of conversation: Conversation.Identifier, in scope: OrganizationScope
+    ) async throws -> Message {
+        try await database.read(scope) { tx in try MessageStore(tx: tx, scope: scope).get(id, in: conversation) }
+    }
+
+    /// The sequence of the newest entry of a conversation's stream.
+    func lastSequence(of id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Int64 {
+        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).get(id).lastSequence }
+    }
+
+    /// One page as encoded JSON.
+    func page(
+        of conversation: Conversation.Identifier, _ page: PageRequest, ascending: Bool, in scope: OrganizationScope
+    ) async throws -> [UInt8] {
+        try await database.read(scope) { tx in
+            try MessageStore(tx: tx, scope: scope).writePage(of: conversation, page, ascending: ascending).json
+        }
+    }
+
+    /// The messages of the organization that hold all words of `text`, newest first.
+    func search(_ text: String, _ page: PageRequest, in scope: OrganizationScope) async throws -> Page<Message> {
+        let words = SearchWords(text)
+        guard !words.isEmpty else { return Page(items: [], next: nil) }
+        return try await database.read(scope) { tx in
+            try MessageSearch(tx: tx, scope: scope).find(words, page)
+        }
+    }
+}
+
+extension Conversation {
+    /// What the stream says of a conversation that changed.
+    var streamData: JSON {
+        ["status": .string(status.rawValue), "handled_by": .string(handler.rawValue)]
+    }
+}

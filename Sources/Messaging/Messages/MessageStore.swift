@@ -1,0 +1,126 @@
+package import Kernel
+package import Storage
+
+extension Message: RowDecodable {
+    package init(row: inout Row) throws {
+        id = try row.next()
+        conversationID = try row.next()
+        direction = try row.next()
+        role = try row.next()
+        content = try row.next()
+        externalID = try row.next()
+        metadata = try row.next()
+        createdAt = try row.next()
+    }
+}
+
+package struct MessageStore {
+    package let tx: any Transaction
+    package let scope: OrganizationScope
+
+    package init(tx: any Transaction, scope: OrganizationScope) {
+        self.tx = tx
+        self.scope = scope
+    }
+
+    static let columns: SQL = "id, conversation_id, direction, role, content, external_id, metadata, created_at"
+
+    func get(_ id: ID<Message>, in conversation: Conversation.Identifier) throws -> Message {
+        let message: Message? = try tx.first(
+            """
+            SELECT \(Self.columns) FROM messages
+            WHERE organization_id = \(scope.id) AND id = \(id) AND conversation_id = \(conversation)
+            """)
+        guard let message else { throw MessageError.unknown(id) }
+        return message
+    }
+
+    package func insert(_ message: Message) throws {
+        try tx.run(
+            """
+            INSERT INTO messages (organization_id, \(Self.columns))
+            VALUES (\(scope.id), \(message.id), \(message.conversationID), \(message.direction), \(message.role),
+                \(message.content), \(message.externalID), \(message.metadata), \(message.createdAt))
+            """,
+            violations: [
+                .unique(
+                    "messages_organization_id_conversation_id_external_id_key",
+                    MessageError.externalIDTaken(message.externalID ?? "")),
+                .foreignKey(ConversationError.unknown(message.conversationID)),
+            ])
+    }
+
+    /// The newest messages of a conversation, oldest first.
+    package func latest(_ limit: Int, in conversation: Conversation.Identifier) throws -> [Message] {
+        let rows: [Message] = try tx.all(
+            """
+            SELECT \(Self.columns) FROM messages
+            WHERE organization_id = \(scope.id) AND conversation_id = \(conversation)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit)
+            """)
+        return rows.reversed()
+    }
+
+    /// The id of the newest message that came in.
+    package func latestInbound(in conversation: Conversation.Identifier) throws -> ID<Message>? {
+        try tx.value(
+            """
+            SELECT id FROM messages
+            WHERE organization_id = \(scope.id) AND conversation_id = \(conversation)
+                AND direction = \(Message.Direction.inbound)
+            ORDER BY created_at DESC, id DESC LIMIT 1
+            """)
+    }
+
+    /// One page of a conversation, newest first or oldest first, written straight from the rows.
+    ///
+    /// The first row of the answer says whether the conversation exists, so that a page is one statement.
+    func writePage(
+        of conversation: Conversation.Identifier, _ page: PageRequest, ascending: Bool
+    ) throws -> (json: [UInt8], next: Cursor?) {
+        let comparison: SQL = ascending ? ">" : "<"
+        let order: SQL = ascending ? "ASC" : "DESC"
+        var place = SQL.empty
+        if let after = page.after {
+            place = "AND (m.created_at, m.id) \(comparison) (\(after.time), \(after.id(of: Message.self)))"
+        }
+        var json = JSONWriter(reservingCapacity: 512 * page.limit)
+        json.beginObject()
+        json.key("data")
+        json.beginArray()
+        var written = 0
+        var last: Cursor?
+        var hasMore = false
+        let rows = try tx.rows(
+            """
+            SELECT m.id, m.conversation_id, m.direction, m.role, m.content, m.external_id, m.metadata, m.created_at
+            FROM conversations c LEFT JOIN (
+                SELECT \(Self.columns) FROM messages m
+                WHERE m.organization_id = \(scope.id) AND m.conversation_id = \(conversation) \(place)
+                ORDER BY m.created_at \(order), m.id \(order) LIMIT \(page.limit + 1)
+            ) m ON m.conversation_id = c.id
+            WHERE c.organization_id = \(scope.id) AND c.id = \(conversation)
+            ORDER BY m.created_at \(order), m.id \(order)
+            """
+        ) { row in
+            guard !row.source.isNull(0) else { return true }
+            guard written < page.limit else {
+                hasMore = true
+                return true
+            }
+            let id = try ID<Message>(column: 0, of: row.source)
+            let createdAt = try Timestamp(column: 7, of: row.source)
+            try MessageBody.write(row: &row, id: id, createdAt: createdAt, to: &json)
+            last = Cursor(time: createdAt, id: id)
+            written += 1
+            return true
+        }
+        guard !rows.isEmpty else { throw ConversationError.unknown(conversation) }
+        json.endArray()
+        json.key("next_cursor")
+        let next = hasMore ? last : nil
+        json.value(next?.text)
+        json.endObject()
+        return (json.bytes, next)
+    }
+}

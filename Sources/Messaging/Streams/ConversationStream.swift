@@ -1,0 +1,35 @@
+package import Kernel
+package import Storage
+
+/// Follows a conversation from any place in its stream, on any node.
+package struct ConversationStream: Sendable {
+    let database: any Database
+
+    package init(database: any Database) { self.database = database }
+
+    /// How long a follower sleeps without a signal before it looks by itself: signals can be lost.
+    static let pollingInterval = Duration.milliseconds(500)
+
+    /// Hands over the entries after `sequence` as they come, until `deliver` says that it has enough or the task is
+    /// cancelled.
+    ///
+    /// - Throws: `ConversationError.unknown`, what `deliver` throws, or a `StorageError`.
+    package func follow(
+        _ conversation: Conversation.Identifier, in scope: OrganizationScope, after sequence: Int64,
+        deliver: @Sendable (StreamEntry) async throws -> Bool
+    ) async throws {
+        let waiter = database.signals.waiter(for: .conversation(conversation))
+        var place = sequence
+        while !Task.isCancelled {
+            let after = place
+            let entries = try await database.read(scope) { tx in
+                try StreamStore(tx: tx, scope: scope).entries(of: conversation, after: after, limit: 100)
+            }
+            for entry in entries {
+                guard try await deliver(entry) else { return }
+                place = entry.sequence
+            }
+            if entries.isEmpty { await waiter.wait(atMost: Self.pollingInterval) }
+        }
+    }
+}

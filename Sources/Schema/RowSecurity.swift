@@ -1,0 +1,84 @@
+import Kernel
+import Storage
+
+/// Who may see the rows of a table on PostgreSQL. SQLite has no roles; there these statements are blank.
+enum RowSecurity {
+    /// Rows of one organization, seen by transactions that act in it, and by the purposes listed for a command.
+    ///
+    /// - Parameter column: The column that holds the organization.
+    static func tenant(
+        _ table: String, column: String = "organization_id", also visibleIf: String? = nil,
+        all: [SystemPurpose] = [], select: [SystemPurpose] = [], insert: [SystemPurpose] = [],
+        update: [SystemPurpose] = [], delete: [SystemPurpose] = []
+    ) -> [SQL] {
+        let own = "\(column) = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid)"
+        var statements = protect(table)
+        statements.append(postgres("CREATE POLICY tenant ON \(table) USING (\(own)) WITH CHECK (\(own))"))
+        if let visibleIf {
+            statements.append(postgres("CREATE POLICY members ON \(table) FOR SELECT USING (\(visibleIf))"))
+        }
+        // A command that changes rows also has to see them.
+        let commands: [(String, [SystemPurpose])] = [
+            ("SELECT", select + update + delete + all), ("INSERT", insert + all), ("UPDATE", update + all),
+            ("DELETE", delete + all),
+        ]
+        for (command, purposes) in commands where !purposes.isEmpty {
+            let condition = self.condition(purposes)
+            let clauses =
+                switch command {
+                case "INSERT": "WITH CHECK (\(condition))"
+                case "UPDATE": "USING (\(condition)) WITH CHECK (\(condition))"
+                default: "USING (\(condition))"
+                }
+            statements.append(
+                postgres("CREATE POLICY purpose_\(command.lowercased()) ON \(table) FOR \(command) \(clauses)"))
+        }
+        return statements
+    }
+
+    /// Rows that belong to no organization, for one purpose only.
+    static func system(_ table: String, purpose: SystemPurpose) -> [SQL] {
+        let condition = self.condition([purpose])
+        return protect(table) + [
+            postgres("CREATE POLICY purpose ON \(table) USING (\(condition)) WITH CHECK (\(condition))")
+        ]
+    }
+
+    /// A catalogue that everyone may read and the server may not change.
+    static func catalogue(_ table: String) -> [SQL] {
+        [postgres("GRANT SELECT ON \(table) TO \(ProductSchema.serverRole)")]
+    }
+
+    /// Makes the server's role where it does not exist; a cluster has one for all its databases.
+    static let role = postgres(
+        """
+        DO $$ BEGIN
+            IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '\(ProductSchema.serverRole)') THEN
+                CREATE ROLE \(ProductSchema.serverRole) NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+            END IF;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+        END $$
+        """)
+
+    /// Lets the migrating user take the server's role, so that one address can serve for both.
+    static let membership = postgres("GRANT \(ProductSchema.serverRole) TO CURRENT_USER")
+
+    static func postgres(_ text: String) -> SQL { "\(Fragment(sqlite: "", postgres: text))" }
+
+    static func sqlite(_ text: String) -> SQL { "\(Fragment(sqlite: text, postgres: ""))" }
+
+    private static func protect(_ table: String) -> [SQL] {
+        [
+            postgres("ALTER TABLE \(table) ENABLE ROW LEVEL SECURITY"),
+            postgres("ALTER TABLE \(table) FORCE ROW LEVEL SECURITY"),
+            postgres("GRANT SELECT, INSERT, UPDATE, DELETE ON \(table) TO \(ProductSchema.serverRole)"),
+        ]
+    }
+
+    private static func condition(_ purposes: [SystemPurpose]) -> String {
+        let names = purposes.map { "'\($0.rawValue)'" }
+        var unique: [String] = []
+        for name in names where !unique.contains(name) { unique.append(name) }
+        return "(SELECT current_setting('kuvend.purpose', true)) IN (\(unique.joined(separator: ", ")))"
+    }
+}

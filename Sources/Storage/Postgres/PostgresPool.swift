@@ -1,0 +1,461 @@
+import Kernel
+import Logging
+import Metrics
+import Synchronization
+
+/// One transaction that waits for a connection. Whoever takes it - a connection's thread, the ticker, the cancellation
+/// of its task, the end of the pool - alone decides its fate.
+final class PostgresWork: Sendable {
+    enum Outcome {
+        case finished
+        /// The connection was lost before anything was committed: to be run again on another one.
+        case lost(String)
+    }
+
+    /// What the runs of one transaction share.
+    struct Progress: Sendable {
+        /// Set when the body runs for the first time.
+        var deadline: UInt64?
+        var losses = 0
+    }
+
+    struct Job: Sendable {
+        let run: @Sendable (PostgresConnection, inout Progress) -> Outcome
+        let fail: @Sendable (any Error) -> Void
+        let enqueued: UInt64
+        var progress = Progress()
+    }
+
+    private enum State {
+        case new
+        case waiting(Job)
+        case taken
+    }
+
+    private let state = Mutex<(state: State, isCancelled: Bool)>((.new, false))
+
+    /// Offers the job; false when its task has been cancelled already.
+    func offer(_ job: Job) -> Bool {
+        state.withLock { state in
+            guard !state.isCancelled else { return false }
+            state.state = .waiting(job)
+            return true
+        }
+    }
+
+    /// The job, for the first who asks.
+    func take() -> Job? {
+        state.withLock { state in
+            guard case .waiting(let job) = state.state else { return nil }
+            state.state = .taken
+            return job
+        }
+    }
+
+    func cancel() {
+        let job: Job? = state.withLock { state in
+            state.isCancelled = true
+            guard case .waiting(let job) = state.state else { return nil }
+            state.state = .taken
+            return job
+        }
+        job?.fail(CancellationError())
+    }
+}
+
+/// Connections, each with its own thread, and the one queue of work that they share.
+///
+/// Work is run in the order in which it came. A thread with nothing to do lies on a stack, and work that comes is
+/// handed to the top one: exactly one thread is woken for it. While the database is down one thread alone keeps trying
+/// to connect, and waiting work fails by its own deadline.
+final class PostgresPool: Sendable {
+    /// Threads that stay when there is nothing to do.
+    private static let minimumIdle = 2
+    private static let idleNanoseconds: UInt64 = 60_000_000_000
+    private static let tickNanoseconds: UInt64 = 50_000_000
+    /// How often a body may lose its connection. A statement that ends its backend must not end all of them.
+    private static let maximumLosses = 3
+
+    private final class Worker: Sendable {
+        let parker = Parker()
+        /// Work handed over while the worker was idle. Written and taken while the pool's state is locked.
+        let handed = Mutex<PostgresWork?>(nil)
+    }
+
+    private struct Entry {
+        let work: PostgresWork
+        let deadline: UInt64
+    }
+
+    private struct State {
+        var queue: [Entry] = []
+        /// Entries before this one are gone.
+        var head = 0
+        var idle: [Worker] = []
+        var all: [ObjectIdentifier: Worker] = [:]
+        /// Workers without a connection yet.
+        var connecting = 0
+        var busy = 0
+        var isClosed = false
+
+        // The circuit.
+        var failures = 0
+        var lastFailureMoment: UInt64 = 0
+        var nextAttempt: UInt64 = 0
+        var lastFailure = "no connection became free in time"
+        var isProbing = false
+        /// Connections that were last used before this moment may be dead.
+        var suspectBefore: UInt64 = 0
+
+        var isTickerRunning = false
+        var isTickerAwake = false
+
+        var waiting: Int { queue.count - head }
+
+        mutating func popFirst() -> PostgresWork? {
+            guard head < queue.count else { return nil }
+            let work = queue[head].work
+            head += 1
+            if head == queue.count {
+                queue.removeAll(keepingCapacity: true)
+                head = 0
+            } else if head >= 256, head * 2 > queue.count {
+                queue.removeFirst(head)
+                head = 0
+            }
+            return work
+        }
+    }
+
+    let threads: ThreadGroup
+    private let configuration: PostgresConfiguration
+    private let logger: Logger
+    private let state = Mutex(State())
+    private let tickerParker = Parker()
+    private let waitTimer = Timer(label: "kuvend_db_pool_wait_seconds")
+    private let busyGauge = Gauge(label: "kuvend_db_connections_in_use")
+
+    init(configuration: PostgresConfiguration, threads: ThreadGroup, logger: Logger) {
+        self.configuration = configuration
+        self.threads = threads
+        self.logger = logger
+    }
+
+    // MARK: Work comes
+
+    func submit(_ work: PostgresWork, _ job: PostgresWork.Job) {
+        guard work.offer(job) else { return job.fail(CancellationError()) }
+        enqueue(work, deadline: job.enqueued.addingSaturating(configuration.acquireTimeout.nanosecondsClamped))
+    }
+
+    private enum Step {
+        case none
+        case wake(Worker)
+        case start(Worker)
+        case refuse
+    }
+
+    private func enqueue(_ work: PostgresWork, deadline: UInt64, isFirst: Bool = false) {
+        let (step, startTicker, wakeTicker): (Step, Bool, Bool) = state.withLock { state in
+            if state.isClosed { return (.refuse, false, false) }
+            if let worker = state.idle.popLast() {
+                worker.handed.withLock { $0 = work }
+                return (.wake(worker), false, false)
+            }
+            let entry = Entry(work: work, deadline: deadline)
+            if isFirst { state.queue.insert(entry, at: state.head) } else { state.queue.append(entry) }
+            let step: Step = growth(of: &state).map { .start($0) } ?? .none
+            let startTicker = !state.isTickerRunning
+            let wakeTicker = !state.isTickerAwake
+            state.isTickerRunning = true
+            state.isTickerAwake = true
+            return (step, startTicker, wakeTicker)
+        }
+        switch step {
+        case .none: break
+        case .wake(let worker): worker.parker.unpark()
+        case .start(let worker): start(worker)
+        case .refuse: work.take()?.fail(StorageError.closed)
+        }
+        if startTicker {
+            if !threads.start("kuvend-db-tick", { [self] in tick() }) {
+                state.withLock { state in
+                    state.isTickerRunning = false
+                    state.isTickerAwake = false
+                }
+            }
+        } else if wakeTicker {
+            tickerParker.unpark()
+        }
+    }
+
+    /// A new worker, if the queue asks for one and the limit and the state of the database allow it.
+    private func growth(of state: inout State) -> Worker? {
+        guard state.all.count < configuration.maximumConnections, state.connecting < state.waiting,
+            state.failures == 0 || !state.isProbing
+        else { return nil }
+        let worker = Worker()
+        state.all[ObjectIdentifier(worker)] = worker
+        state.connecting += 1
+        return worker
+    }
+
+    private func start(_ worker: Worker) {
+        guard !threads.start("kuvend-db", { [self] in serve(as: worker) }) else { return }
+        state.withLock { state in
+            state.all[ObjectIdentifier(worker)] = nil
+            state.connecting -= 1
+            state.lastFailure = "the system has no thread left"
+        }
+        logger.error("no thread for a database connection")
+    }
+
+    // MARK: The ticker
+
+    /// Fails work whose time to wait is over, even while every connection is stuck. Sleeps while nothing waits.
+    private func tick() {
+        var quietTicks = 0
+        while true {
+            if quietTicks > 20 {
+                quietTicks = 0
+                // Awake once more before it sleeps: work may have come since the last look.
+                let maySleep = state.withLock { state in
+                    guard state.waiting == 0, !state.isClosed else { return false }
+                    state.isTickerAwake = false
+                    return true
+                }
+                if maySleep { tickerParker.park() }
+            } else {
+                tickerParker.park(until: monotonicNanoseconds() &+ Self.tickNanoseconds)
+            }
+            let now = monotonicNanoseconds()
+            let (expired, reason, isQuiet, isClosed): ([PostgresWork], String, Bool, Bool) = state.withLock { state in
+                guard state.waiting > 0 else { return ([], "", true, state.isClosed) }
+                var expired: [PostgresWork] = []
+                if state.queue[state.head...].contains(where: { $0.deadline <= now }) {
+                    let entries = state.queue[state.head...]
+                    expired = entries.filter { $0.deadline <= now }.map(\.work)
+                    state.queue = entries.filter { $0.deadline > now }
+                    state.head = 0
+                }
+                let reason = state.failures > 0 ? state.lastFailure : "no connection became free in time"
+                return (expired, reason, false, state.isClosed)
+            }
+            for work in expired { work.take()?.fail(StorageError.unavailable(reason)) }
+            if isClosed { return }
+            quietTicks = isQuiet ? quietTicks + 1 : 0
+        }
+    }
+
+    // MARK: A worker's life
+
+    private func serve(as worker: Worker) {
+        var connection: PostgresConnection?
+        while true {
+            if connection == nil {
+                connection = connect(as: worker)
+                if connection == nil { return }
+            }
+            guard let current = connection else { return }
+            switch next(for: worker, current) {
+            case .work(let work):
+                defer { release() }
+                guard let job = work.take() else { continue }
+                run(job, work, on: current)
+            case .reconnect: break
+            case .end:
+                current.close()
+                return
+            }
+            if current.isBroken {
+                current.close(using: threads)
+                connection = nil
+                state.withLock { $0.connecting += 1 }
+            }
+        }
+    }
+
+    private func run(_ job: PostgresWork.Job, _ work: PostgresWork, on connection: PostgresConnection) {
+        let start = monotonicNanoseconds()
+        waitTimer.recordNanoseconds(Int64(clamping: start &- job.enqueued))
+        let isSuspect = state.withLock { state in
+            start &- connection.lastUse > 1_000_000_000 || connection.lastUse < state.suspectBefore
+        }
+        if isSuspect { connection.checkAlive() }
+        var job = job
+        let outcome: PostgresWork.Outcome
+        if connection.isBroken {
+            outcome = .lost("the server has closed the connection")
+        } else {
+            let losses = job.progress.losses
+            outcome = job.run(connection, &job.progress)
+            if case .lost = outcome { job.progress.losses = losses + 1 }
+        }
+        guard case .lost(let reason) = outcome else { return }
+        state.withLock { $0.suspectBefore = monotonicNanoseconds() }
+        guard job.progress.losses <= Self.maximumLosses else { return job.fail(StorageError.unavailable(reason)) }
+        // It has waited for its turn before, so it is first in the line.
+        let patience = monotonicNanoseconds().addingSaturating(configuration.acquireTimeout.nanosecondsClamped)
+        guard work.offer(job) else { return job.fail(CancellationError()) }
+        enqueue(work, deadline: min(patience, job.progress.deadline ?? .max), isFirst: true)
+    }
+
+    private enum Next {
+        case work(PostgresWork)
+        case reconnect
+        case end
+    }
+
+    /// Waits for work. Counts the worker as busy when it returns some.
+    private func next(for worker: Worker, _ connection: PostgresConnection) -> Next {
+        if connection.isBroken { return .reconnect }
+        let immediate: Next? = state.withLock { state in
+            if let work = state.popFirst() {
+                state.busy += 1
+                return .work(work)
+            }
+            if state.isClosed {
+                state.all[ObjectIdentifier(worker)] = nil
+                return .end
+            }
+            state.idle.append(worker)
+            return nil
+        }
+        if let immediate {
+            if case .work = immediate { recordBusy() }
+            if case .end = immediate { connection.drain() }
+            return immediate
+        }
+
+        connection.drain()
+        if connection.isBroken {
+            let handed: PostgresWork? = state.withLock { state in
+                state.idle.removeAll { $0 === worker }
+                return worker.handed.withLock { $0.take() }
+            }
+            // It was first in the line when it was handed over.
+            if let handed { enqueue(handed, deadline: monotonicNanoseconds() &+ 1_000_000_000, isFirst: true) }
+            return .reconnect
+        }
+        while true {
+            let wasWoken = worker.parker.park(until: monotonicNanoseconds() &+ Self.idleNanoseconds)
+            let next: Next? = state.withLock { state in
+                if let work = worker.handed.withLock({ $0.take() }) {
+                    state.busy += 1
+                    return .work(work)
+                }
+                if state.isClosed || !wasWoken && state.all.count > Self.minimumIdle {
+                    state.idle.removeAll { $0 === worker }
+                    state.all[ObjectIdentifier(worker)] = nil
+                    return .end
+                }
+                return nil
+            }
+            guard let next else { continue }
+            if case .work = next { recordBusy() }
+            return next
+        }
+    }
+
+    private func release() {
+        state.withLock { $0.busy -= 1 }
+        recordBusy()
+    }
+
+    private func recordBusy() { busyGauge.record(state.withLock { $0.busy }) }
+
+    // MARK: Connecting
+
+    private enum Attempt {
+        case now
+        case at(UInt64)
+        case never
+    }
+
+    /// Connects, again and again while there is a need. nil: the worker is not needed any more and is forgotten.
+    private func connect(as worker: Worker) -> PostgresConnection? {
+        var isProbe = false
+        while true {
+            let attempt: Attempt = state.withLock { state in
+                let isNeeded = state.waiting > 0 || isProbe && state.connecting == state.all.count
+                if state.isClosed || !isNeeded || state.isProbing && !isProbe {
+                    state.all[ObjectIdentifier(worker)] = nil
+                    state.connecting -= 1
+                    if isProbe { state.isProbing = false }
+                    return .never
+                }
+                guard state.failures > 0 else { return .now }
+                state.isProbing = true
+                isProbe = true
+                return .at(state.nextAttempt)
+            }
+            switch attempt {
+            case .never: return nil
+            case .now: break
+            case .at(let moment):
+                // Only the end of the pool wakes a worker that has no connection.
+                if worker.parker.park(until: moment) { continue }
+            }
+            let start = monotonicNanoseconds()
+            do throws(PostgresFailure) {
+                let connection = try PostgresConnection.connect(
+                    to: configuration.url, role: configuration.role, timeout: configuration.transactionTimeout,
+                    until: start.addingSaturating(configuration.connectTimeout.nanosecondsClamped),
+                    unless: { state.withLock { $0.isClosed } })
+                connected(isProbe: isProbe)
+                return connection
+            } catch {
+                failedToConnect(error.message, since: start)
+            }
+        }
+    }
+
+    private func connected(isProbe: Bool) {
+        let (others, wasDown): ([Worker], Bool) = state.withLock { state in
+            let wasDown = state.failures > 0
+            state.failures = 0
+            if isProbe { state.isProbing = false }
+            state.connecting -= 1
+            var others: [Worker] = []
+            if wasDown { while let other = growth(of: &state) { others.append(other) } }
+            return (others, wasDown)
+        }
+        if wasDown { logger.info("the database can be reached again") }
+        for other in others { start(other) }
+    }
+
+    private func failedToConnect(_ reason: String, since start: UInt64) {
+        let (failures, isClosed): (Int?, Bool) = state.withLock { state in
+            state.lastFailure = reason
+            // Of several that tried at the same time, one counts.
+            guard start >= state.lastFailureMoment else { return (nil, state.isClosed) }
+            state.failures += 1
+            let now = monotonicNanoseconds()
+            state.lastFailureMoment = now
+            // 0.1 s, 0.2 s, ... 2 s, less up to a half, so that nodes do not come back together.
+            let ceiling: UInt64 = min(2_000_000_000, 100_000_000 << UInt64(min(state.failures - 1, 6)))
+            state.nextAttempt = now &+ UInt64.random(in: ceiling / 2...ceiling)
+            return (state.failures, state.isClosed)
+        }
+        guard !isClosed, let failures else { return }
+        logger.warning(
+            "no connection to the database", metadata: ["reason": "\(reason)", "attempt": "\(failures)"])
+    }
+
+    // MARK: The end
+
+    /// Fails what waits, and lets what runs come to its end. The threads end by themselves.
+    func close() {
+        let (entries, workers): ([Entry], [Worker]) = state.withLock { state in
+            state.isClosed = true
+            defer {
+                state.queue = []
+                state.head = 0
+            }
+            return (Array(state.queue[state.head...]), Array(state.all.values))
+        }
+        for entry in entries { entry.work.take()?.fail(StorageError.closed) }
+        for worker in workers { worker.parker.unpark() }
+        tickerParker.unpark()
+    }
+}

@@ -1,0 +1,105 @@
+package import Kernel
+
+/// The words of a full-text query: letters and digits only, so no text from outside can reach the query languages of
+/// the engines. At most 32 words of at most 64 characters.
+package struct SearchWords: Sendable {
+    package static let maximumCount = 32
+
+    package let words: [String]
+
+    package init(_ text: String) {
+        var words: [String] = []
+        var word = ""
+        func finish() {
+            if !word.isEmpty, words.count < Self.maximumCount { words.append(word) }
+            word = ""
+        }
+        for scalar in text.unicodeScalars.prefix(4_096) {
+            if scalar.properties.isAlphabetic || scalar.properties.numericType != nil {
+                if word.unicodeScalars.count < 64 { word.unicodeScalars.append(scalar) }
+            } else {
+                finish()
+            }
+        }
+        finish()
+        self.words = words
+    }
+
+    package var isEmpty: Bool { words.isEmpty }
+
+    /// Without the words that nearly every text holds, unless no others are left.
+    package var withoutCommonWords: SearchWords {
+        let rare = words.filter { !Self.commonWords.contains($0.lowercased()) }
+        return rare.isEmpty ? self : SearchWords(rare.joined(separator: " "))
+    }
+
+    /// English and Albanian words without a meaning of their own.
+    private static let commonWords: Set<String> = [
+        "a", "about", "an", "and", "are", "as", "at", "be", "by", "can", "could", "did", "do", "does", "for", "from",
+        "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our", "should",
+        "so", "that", "the", "their", "them", "there", "these", "they", "this", "to", "was", "we", "were", "what",
+        "when", "where", "which", "who", "why", "will", "with", "would", "you", "your",
+        "dhe", "e", "është", "janë", "ka", "ku", "kur", "me", "më", "mund", "në", "nga", "një", "për", "po", "që", "së",
+        "si", "te", "të", "u", "unë",
+    ]
+
+    /// How words combine.
+    package enum Match: Sendable {
+        case all
+        case any
+    }
+
+    /// A query for FTS5. Words match as prefixes when they have at least `prefixLength` characters.
+    package func fts5(_ match: Match, column: String, prefixLength: Int = 4) -> String {
+        let terms = words.map { $0.count >= prefixLength ? "\"\($0)\"*" : "\"\($0)\"" }
+        return "\(column) : (\(terms.joined(separator: match == .all ? " AND " : " OR ")))"
+    }
+
+    /// A query for `to_tsquery('simple', …)`, folded as the index is.
+    package func tsquery(_ match: Match, prefixLength: Int = 4) -> String {
+        let terms = words.map { word in
+            let folded = SearchFolding.fold(word)
+            return folded.count >= prefixLength ? "'\(folded)':*" : "'\(folded)'"
+        }
+        return terms.joined(separator: match == .all ? " & " : " | ")
+    }
+}
+
+/// Latin letters with marks and what they fold to, as FTS5's `remove_diacritics 2` does. Both cases are listed because
+/// PostgreSQL's `lower` leaves them alone where the database has the C locale.
+package enum SearchFolding {
+    private static let lower = "àáâãäåāăąçćĉċčďèéêëēĕėęěĝğġģĥìíîïĩīĭįĵķĺļľñńņňòóôõöōŏőŕŗřśŝşšţťùúûüũūŭůűųŵýÿŷźżž"
+    private static let upper = "ÀÁÂÃÄÅĀĂĄÇĆĈĊČĎÈÉÊËĒĔĖĘĚĜĞĠĢĤÌÍÎÏĨĪĬĮĴĶĹĻĽÑŃŅŇÒÓÔÕÖŌŎŐŔŖŘŚŜŞŠŢŤÙÚÛÜŨŪŬŮŰŲŴÝŸŶŹŻŽ"
+    private static let base = "aaaaaaaaacccccdeeeeeeeeegggghiiiiiiiijklllnnnnoooooooorrrssssttuuuuuuuuuuwyyyzzz"
+
+    /// The letters that `translate` replaces, and what it replaces them with, place by place.
+    package static let marked = lower + upper
+    package static let plain = base + base
+
+    private static let folds = Dictionary(
+        zip(marked.unicodeScalars, plain.unicodeScalars), uniquingKeysWith: { first, _ in first })
+
+    static func fold(_ word: String) -> String {
+        var folded = String.UnicodeScalarView()
+        for scalar in word.lowercased().unicodeScalars { folded.append(folds[scalar] ?? scalar) }
+        return String(folded)
+    }
+}
+
+extension Transaction {
+    /// A condition on a table that has a full-text index (`Schema`): its rows hold the words, in the organization.
+    package func matches(
+        _ words: SearchWords, _ match: SearchWords.Match, in table: String, column: String, of scope: OrganizationScope
+    ) -> SQL {
+        switch dialect {
+        case .sqlite:
+            let query = "organization_id : \"\(scope.id)\" AND \(words.fts5(match, column: column))"
+            let search = SQL(trusted: "\(table)_search")
+            return """
+                \(SQL(trusted: table)).rowid IN (SELECT rowid FROM \(search) WHERE \(search) MATCH \(query))
+                """
+        case .postgres:
+            return "\(SQL(trusted: table)).search_words @@ to_tsquery('simple', \(words.tsquery(match)))"
+        }
+    }
+}

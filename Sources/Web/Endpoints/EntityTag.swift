@@ -1,0 +1,69 @@
+package import Kernel
+
+/// A strong validator of one state of a resource (RFC 9110 §8.8.3).
+package struct EntityTag: Sendable, Hashable {
+    /// As sent, with its quotes: `"19aa3f4c8b1"`.
+    package let text: String
+
+    /// The tag of a resource that keeps the time of its last change.
+    package init(_ updatedAt: Timestamp) {
+        text = "\"\(String(updatedAt.milliseconds, radix: 16))\""
+    }
+
+    /// The tag of something that is the same as long as its hash is.
+    package init(hash: String) { text = "\"\(hash)\"" }
+
+    private init(text: String) { self.text = text }
+
+    /// The tags of a list such as `"a", W/"b"`; nil when it is none.
+    ///
+    /// - Parameter weak: Whether weak tags count, by what they share with the strong one.
+    static func list(_ text: String, weak: Bool) -> [EntityTag]? {
+        var tags: [EntityTag] = []
+        var rest = Substring(text)
+        while true {
+            rest = rest.drop { $0 == " " || $0 == "\t" || $0 == "," }
+            if rest.isEmpty { return tags }
+            let isWeak = rest.hasPrefix("W/")
+            if isWeak { rest = rest.dropFirst(2) }
+            guard rest.first == "\"", let end = rest.dropFirst().firstIndex(of: "\"") else { return nil }
+            if weak || !isWeak { tags.append(EntityTag(text: String(rest[...end]))) }
+            rest = rest[rest.index(after: end)...]
+        }
+    }
+}
+
+/// What a change asks of the state that it is about to change: the request's `If-Match` (RFC 9110 §13.1.1).
+package enum Precondition: Sendable, Hashable {
+    /// There is no `If-Match`.
+    case none
+    /// `*`: any state of it will do.
+    case exists
+    /// One of these; an empty list fits no state.
+    case matches([EntityTag])
+
+    init(ifMatch header: String?) {
+        guard let header else {
+            self = .none
+            return
+        }
+        if header == "*" {
+            self = .exists
+        } else {
+            self = .matches(EntityTag.list(header, weak: false) ?? [])
+        }
+    }
+
+    /// Throws 412 when the state is not the one that the caller knows.
+    ///
+    /// Belongs inside the transaction of the change.
+    package func check(_ current: EntityTag) throws(Problem) {
+        guard case .matches(let tags) = self, !tags.contains(current) else { return }
+        throw Problem(
+            .preconditionFailed,
+            "request.precondition_failed",
+            "It has changed since you read it. Read it again and repeat the change.",
+            headers: ["ETag": current.text]
+        )
+    }
+}

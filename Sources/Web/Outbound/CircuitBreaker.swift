@@ -1,0 +1,106 @@
+/// Leaves a destination alone that keeps failing, and finds out with one call at a time whether it is back.
+///
+/// Closed, it counts failures in a row. At the threshold it opens: calls are refused until the pause is over. Then one
+/// call goes out as the probe; it closes the circuit or opens it again for twice as long. Outcomes of calls that were
+/// admitted before the last change of state are ignored.
+package struct CircuitBreaker: Sendable, Hashable {
+    package struct Configuration: Sendable, Hashable {
+        /// Failures in a row that open the circuit.
+        package var threshold: Int
+        package var firstPause: Duration
+        package var longestPause: Duration
+
+        package init(threshold: Int = 5, firstPause: Duration = .seconds(5), longestPause: Duration = .seconds(120)) {
+            self.threshold = max(threshold, 1)
+            self.firstPause = firstPause
+            self.longestPause = longestPause
+        }
+    }
+
+    package enum State: Sendable, Hashable {
+        case closed(failures: Int)
+        case open(until: ContinuousClock.Instant)
+        /// The probe is under way.
+        case halfOpen
+    }
+
+    /// The right to make one call; its outcome is reported with it.
+    package struct Permit: Sendable, Hashable {
+        fileprivate let generation: UInt64
+    }
+
+    package enum Admission: Sendable, Hashable {
+        case allowed(Permit)
+        case refused(retryAfter: Duration)
+    }
+
+    /// What a caller is told to wait while a probe is under way.
+    private static let probeWait = Duration.seconds(1)
+
+    package let configuration: Configuration
+    package private(set) var state = State.closed(failures: 0)
+    private var generation: UInt64 = 0
+    /// Pauses since the circuit was last closed.
+    private var pauses = 0
+
+    package init(configuration: Configuration = Configuration()) { self.configuration = configuration }
+
+    /// Whether it knows nothing that a new one would not know.
+    package var isPristine: Bool { state == .closed(failures: 0) }
+
+    package mutating func admit(at now: ContinuousClock.Instant) -> Admission {
+        switch state {
+        case .closed:
+            return .allowed(Permit(generation: generation))
+        case .open(let until) where now < until:
+            return .refused(retryAfter: now.duration(to: until))
+        case .open:
+            change(to: .halfOpen)
+            return .allowed(Permit(generation: generation))
+        case .halfOpen:
+            return .refused(retryAfter: Self.probeWait)
+        }
+    }
+
+    /// The destination began to answer.
+    ///
+    /// Others need not wait for the end of a probe that streams for a minute; the next failure opens the circuit again.
+    package mutating func answered(_ permit: Permit) {
+        guard permit.generation == generation, state == .halfOpen else { return }
+        state = .closed(failures: configuration.threshold - 1)
+    }
+
+    package mutating func succeeded(_ permit: Permit) {
+        guard permit.generation == generation else { return }
+        pauses = 0
+        state = .closed(failures: 0)
+    }
+
+    /// - Parameter retryAfter: The wait that the destination asked for; a longer one than its own pause wins, up to the
+    ///   longest pause.
+    package mutating func failed(_ permit: Permit, at now: ContinuousClock.Instant, retryAfter: Duration? = nil) {
+        guard permit.generation == generation else { return }
+        switch state {
+        case .closed(let failures) where failures + 1 < configuration.threshold:
+            state = .closed(failures: failures + 1)
+        case .closed, .halfOpen:
+            let doubled = configuration.firstPause * (1 << min(pauses, 16))
+            let pause = min(max(doubled, retryAfter ?? .zero), configuration.longestPause)
+            pauses += 1
+            change(to: .open(until: now.advanced(by: pause)))
+        case .open:
+            break
+        }
+    }
+
+    /// The call was given up for reasons of the caller: an abandoned probe leaves its place to the next call.
+    package mutating func abandoned(_ permit: Permit, at now: ContinuousClock.Instant) {
+        guard permit.generation == generation, state == .halfOpen else { return }
+        change(to: .open(until: now))
+    }
+
+    private mutating func change(to state: State) {
+        self.state = state
+        generation &+= 1
+    }
+}

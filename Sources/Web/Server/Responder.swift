@@ -1,0 +1,431 @@
+import HTTPTypes
+import HummingbirdCore
+import Kernel
+import Logging
+import Metrics
+import NIOCore
+import Storage
+
+/// Takes each request from its head to the last byte of its answer, in one task.
+struct Responder: Sendable {
+    let routes: Routes
+    let unknownRoute: RouteMeters
+    let authenticator: Authenticator
+    let idempotency: IdempotencyKeys?
+    let configuration: WebConfiguration
+    let cors: CORS
+    let gzip: Gzip?
+    let apiLimiter: RateLimiter<CallerKey>?
+    let authenticationLimiter: RateLimiter<CallerKey>?
+    let inFlight: any MeterHandler
+    let dates: HTTPDates
+    let logger: Logger
+
+    /// Who uses up a rate limit.
+    enum CallerKey: Hashable, Sendable {
+        case actor(Actor)
+        case address(ClientAddress?)
+    }
+
+    /// What becomes known of a request on its way, for the answer's headers and the log.
+    private struct Progress {
+        var route: Route?
+        var principal: Principal?
+        var rate: RateLimiter<CallerKey>.Decision?
+    }
+
+    // MARK: One request
+
+    func respond(
+        to request: Request,
+        _ writer: consuming ResponseWriter,
+        on channel: any Channel
+    ) async throws {
+        let start = ContinuousClock.now
+        inFlight.increment(by: 1)
+        defer { inFlight.decrement(by: 1) }
+        let peer = ClientAddress(channel.remoteAddress)
+        let client = ClientAddress.client(
+            peer: peer,
+            forwardedFor: configuration.trustedProxies.isEmpty ? [] : request.headers[values: .forwardedFor],
+            trusting: configuration.trustedProxies
+        )
+        let origin = RequestOrigin(
+            requestID: acceptableRequestID(request.headers) ?? ID<Request>().description,
+            address: client?.text,
+            userAgent: request.headers[.userAgent].map { String($0.prefix(512)) }
+        )
+        var progress = Progress()
+        var reply: Reply
+        do {
+            if request.headers[.expect] == "100-continue" {
+                try await writer.writeInformationalHead(HTTPResponse(status: .continue))
+            }
+            reply = try await answer(request, from: origin, client, &progress)
+            if configuration.verifiesAnswers, let route = progress.route { try verify(reply, of: route.endpoint) }
+        } catch let broken as BrokenRequest {
+            throw broken.cause
+        } catch {
+            reply = self.reply(to: error, origin, progress.route)
+        }
+        finish(&reply, to: request, origin, progress)
+        let status = reply.status.code
+        do {
+            try await write(reply, to: request, writer, on: channel, origin, progress.route)
+        } catch {
+            measure(status, start, origin, progress)
+            throw error
+        }
+        measure(status, start, origin, progress)
+    }
+
+    /// Everything between the head and the handler's reply, in the order that the README shows.
+    private func answer(
+        _ request: Request,
+        from origin: RequestOrigin,
+        _ client: ClientAddress?,
+        _ progress: inout Progress
+    ) async throws -> Reply {
+        let target = RequestTarget(request.head.path ?? "/")
+        let method: Endpoint.Method? =
+            request.method == .head ? .get : Endpoint.Method(rawValue: request.method.rawValue)
+        let route: Route
+        let values: [String]
+        switch try routes.match(method, target.path) {
+        case .found(let match, let captured):
+            (route, values) = (match, captured)
+            progress.route = match
+        case .methodNotAllowed(let methods): return try refuse(request, allowing: methods)
+        case .notFound: throw Problem(.notFound, "route.not_found", "There is nothing at this path.")
+        }
+        let endpoint = route.endpoint
+        switch endpoint.handler {
+        case .public(let handler):
+            try limit(endpoint, as: .address(client?.rateLimitKey), client, &progress)
+            let incoming = try await read(request, route, values, target, origin)
+            return try await handler(PublicCall(request: incoming))
+        case .organization(let handler):
+            let principal = try await authenticate(request.headers, origin)
+            progress.principal = principal
+            try limit(endpoint, as: .actor(principal.actor), client, &progress)
+            if let permission = endpoint.permission, !principal.permissions.contains(permission) {
+                throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
+            }
+            let key = endpoint.isIdempotent ? try idempotencyKey(request.headers) : nil
+            let incoming = try await read(request, route, values, target, origin)
+            guard let key, let idempotency else {
+                return try await handler(OrganizationCall(request: incoming, principal: principal))
+            }
+            return try await once(key, idempotency, incoming, principal, target, handler)
+        }
+    }
+
+    // MARK: Steps
+
+    private func refuse(_ request: Request, allowing methods: [Endpoint.Method]) throws(Problem) -> Reply {
+        var names = methods.map(\.rawValue)
+        if methods.contains(.get) { names.append("HEAD") }
+        let allow = (names + ["OPTIONS"]).joined(separator: ", ")
+        if request.method == .options {
+            let isPreflight = cors.isOn && request.headers.contains(.accessControlRequestMethod)
+            return (isPreflight ? cors.preflight(allowing: methods) : .noContent).with(.allow, allow)
+        }
+        throw Problem(
+            .methodNotAllowed,
+            "route.method_not_allowed",
+            "This path allows \(allow).",
+            headers: ["Allow": allow]
+        )
+    }
+
+    private func authenticate(_ headers: HTTPFields, _ origin: RequestOrigin) async throws -> Principal {
+        guard let bearer = headers[.authorization].flatMap(bearerToken) else {
+            throw Problem(.unauthorized, "auth.required", "Send a token or an API key as: Authorization: Bearer …")
+        }
+        return try await authenticator.authenticate(bearer, origin)
+    }
+
+    private func limit(
+        _ endpoint: Endpoint,
+        as caller: CallerKey,
+        _ client: ClientAddress?,
+        _ progress: inout Progress
+    ) throws(Problem) {
+        guard endpoint.rateLimit != .none else { return }
+        if let decision = apiLimiter?.take(caller) { progress.rate = decision }
+        if endpoint.rateLimit == .authentication, progress.rate?.isAllowed != false,
+            let decision = authenticationLimiter?.take(.address(client?.rateLimitKey))
+        {
+            progress.rate = decision
+        }
+        if let rate = progress.rate, !rate.isAllowed {
+            throw Problem(
+                .tooManyRequests,
+                "rate_limit.exceeded",
+                "Too many requests. Try again later.",
+                retryAfterSeconds: rate.retryAfterSeconds
+            )
+        }
+    }
+
+    private func read(
+        _ request: Request,
+        _ route: Route,
+        _ values: [String],
+        _ target: RequestTarget,
+        _ origin: RequestOrigin
+    ) async throws -> IncomingRequest {
+        let query =
+            target.query.isEmpty && route.endpoint.query.isEmpty
+            ? [:] : try readQuery(target.query, for: route.endpoint)
+        var body = JSON.null
+        var bytes = ByteBuffer()
+        switch route.endpoint.payload {
+        case .none: break
+        case .json(let schema, _):
+            bytes = try await readBody(of: request, limit: route.bodyLimit)
+            guard bytes.readableBytes > 0 else {
+                throw Problem(.badRequest, "request.malformed", "The body must be a JSON object; there is none.")
+            }
+            try checkMediaType(request.headers, oneOf: ["application/json"])
+            body = try parse(bytes, as: schema)
+        case .bytes(let mediaTypes):
+            bytes = try await readBody(of: request, limit: route.bodyLimit)
+            try checkMediaType(request.headers, oneOf: mediaTypes)
+        }
+        return IncomingRequest(
+            route: route,
+            headers: request.headers,
+            origin: origin,
+            pathValues: values,
+            query: query,
+            body: body,
+            bytes: bytes,
+            baseLogger: logger
+        )
+    }
+
+    /// Runs the handler unless a request with the same key has been here.
+    private func once(
+        _ key: String,
+        _ keys: IdempotencyKeys,
+        _ request: IncomingRequest,
+        _ principal: Principal,
+        _ target: RequestTarget,
+        _ handler: @Sendable (OrganizationCall) async throws -> Reply
+    ) async throws -> Reply {
+        let hash = IdempotencyKeys.hash(
+            method: request.route.endpoint.method.rawValue,
+            target: "\(target.path)?\(target.query)",
+            body: request.bytes
+        )
+        switch try await keys.claim(key, of: principal, hash: hash, from: request.origin) {
+        case .answered(let reply): return reply
+        case .claimed(let claim):
+            let call = OrganizationCall(request: request, principal: principal, claim: claim)
+            let reply: Reply
+            do {
+                reply = try await handler(call)
+            } catch {
+                reply = self.reply(to: error, request.origin, request.route)
+            }
+            do {
+                try await keys.finish(
+                    claim,
+                    in: OrganizationCall(request: request, principal: principal).scope,
+                    with: reply
+                )
+            } catch {
+                // What was done is durable; only a repeated request will not see this answer.
+                call.logger.warning(
+                    "answer not kept for its idempotency key",
+                    metadata: ["error.type": "\(type(of: error))"]
+                )
+            }
+            return reply
+        }
+    }
+
+    // MARK: Errors
+
+    private func reply(to error: any Error, _ origin: RequestOrigin, _ route: Route?) -> Reply {
+        let problem: Problem =
+            switch error {
+            case let error as any ProblemConvertible: error.problem
+            case is CancellationError:
+                Problem(.unavailable, "server.stopping", "The server is shutting down.", retryAfterSeconds: 2)
+            default: Problem(.internalError, "internal", "Something went wrong on our side.")
+            }
+        if problem.status.rawValue >= 500 {
+            logger.error(
+                "request failed",
+                metadata: [
+                    "request_id": .string(origin.requestID), "route": .string(route?.endpoint.path ?? "none"),
+                    "code": .string(problem.code), "error.type": .string(Self.describe(error)),
+                ]
+            )
+        }
+        return Reply(problem, requestID: origin.requestID)
+    }
+
+    /// The type of an error, and what is known to hold nothing that a tenant wrote.
+    private static func describe(_ error: any Error) -> String {
+        switch error {
+        case StorageError.database(let code, _): "StorageError.database(\(code))"
+        case StorageError.unstorable: "StorageError.unstorable"
+        case let error as StorageError: "StorageError: \(error)"
+        default: String(reflecting: type(of: error))
+        }
+    }
+
+    // MARK: The answer
+
+    private static let commonHeaders: HTTPFields = {
+        var headers = HTTPFields()
+        headers.append(HTTPField(name: .xContentTypeOptions, value: "nosniff"))
+        headers.append(HTTPField(name: .referrerPolicy, value: "no-referrer"))
+        headers.append(HTTPField(name: .frameOptions, value: "DENY"))
+        return headers
+    }()
+
+    private static let pagePolicy =
+        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+        + "frame-ancestors 'none'"
+
+    /// Completes the headers, answers `If-None-Match` and compresses.
+    private func finish(_ reply: inout Reply, to request: Request, _ origin: RequestOrigin, _ progress: Progress) {
+        var headers = Self.commonHeaders
+        headers.append(HTTPField(name: .date, value: dates.now))
+        headers.append(HTTPField(name: .requestID, value: origin.requestID))
+        if !reply.headers.contains(.cacheControl) {
+            headers.append(HTTPField(name: .cacheControl, value: "no-store"))
+        }
+        if let rate = progress.rate {
+            headers.append(HTTPField(name: .rateLimitLimit, value: String(rate.limit)))
+            headers.append(HTTPField(name: .rateLimitRemaining, value: String(rate.remaining)))
+            headers.append(HTTPField(name: .rateLimitReset, value: String(rate.resetSeconds)))
+        }
+        cors.mark(&headers, for: request.headers[.origin])
+        let contentType = reply.headers[.contentType] ?? ""
+        if contentType.hasPrefix("text/html"), !reply.headers.contains(.contentSecurityPolicy) {
+            headers.append(HTTPField(name: .contentSecurityPolicy, value: Self.pagePolicy))
+        }
+        if isUnchanged(reply, for: request) {
+            reply.status = .notModified
+            reply.content = .none
+            reply.headers[.contentType] = nil
+        }
+        if let gzip, case .bytes(let buffer) = reply.content, buffer.readableBytes >= 1_024,
+            Self.isCompressible(contentType), !reply.headers.contains(.contentEncoding)
+        {
+            headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
+            if accepts("gzip", request.headers[.acceptEncoding]), let smaller = gzip.compress(buffer) {
+                reply.content = .bytes(smaller)
+                headers.append(HTTPField(name: .contentEncoding, value: "gzip"))
+            }
+        }
+        for field in reply.headers { headers.append(field) }
+        switch reply.content {
+        case .bytes(let buffer):
+            headers.append(HTTPField(name: .contentLength, value: String(buffer.readableBytes)))
+        case .none where reply.status != .noContent && reply.status != .notModified:
+            headers.append(HTTPField(name: .contentLength, value: "0"))
+        case .none, .events: break
+        }
+        reply.headers = headers
+    }
+
+    private func isUnchanged(_ reply: Reply, for request: Request) -> Bool {
+        guard reply.status == .ok, request.method == .get || request.method == .head,
+            let condition = request.headers[.ifNoneMatch], let tag = reply.headers[.eTag]
+        else { return false }
+        return condition == "*" || EntityTag.list(condition, weak: true)?.contains { $0.text == tag } == true
+    }
+
+    private static func isCompressible(_ contentType: String) -> Bool {
+        contentType.hasPrefix("application/json") || contentType.hasPrefix("text/")
+            || contentType.hasPrefix("application/problem+json")
+    }
+
+    private func write(
+        _ reply: Reply,
+        to request: Request,
+        _ writer: consuming ResponseWriter,
+        on channel: any Channel,
+        _ origin: RequestOrigin,
+        _ route: Route?
+    ) async throws {
+        let head = HTTPResponse(status: reply.status, headerFields: reply.headers)
+        guard request.method != .head else { return try await writer.writeResponse(head) }
+        switch reply.content {
+        case .none: try await writer.writeResponse(head)
+        case .bytes(let buffer):
+            try await writer.write(response: head, body: HummingbirdCore.ResponseBody(byteBuffer: buffer))
+        case .events(let stream):
+            let sink = EventSink(try await writer.writeHead(head))
+            do {
+                try await sink.run(stream, until: channel.closeFuture)
+            } catch {
+                // The head has been sent, so all that can be done is to end the stream; the reader comes back.
+                logger.warning(
+                    "stream broke off",
+                    metadata: [
+                        "request_id": .string(origin.requestID), "route": .string(route?.endpoint.path ?? "none"),
+                        "error.type": .string(Self.describe(error)),
+                    ]
+                )
+            }
+            try await sink.finish()
+        }
+    }
+
+    // MARK: Telling about it
+
+    private func measure(
+        _ status: Int,
+        _ start: ContinuousClock.Instant,
+        _ origin: RequestOrigin,
+        _ progress: Progress
+    ) {
+        let time = start.duration(to: .now)
+        (progress.route?.meters ?? unknownRoute).answered(status, after: time)
+        let isSlow = time > configuration.slowRequest && progress.route?.endpoint.streams != true
+        let level: Logger.Level = status >= 500 || isSlow ? .info : .debug
+        guard level >= logger.logLevel else { return }
+        var metadata: Logger.Metadata = [
+            "request_id": .string(origin.requestID), "status": .stringConvertible(status),
+            "method": .string(progress.route?.endpoint.method.rawValue ?? "none"),
+            "route": .string(progress.route?.endpoint.path ?? "none"),
+            "duration_ms": .stringConvertible((time.seconds * 1_000_000).rounded() / 1_000),
+        ]
+        if let principal = progress.principal {
+            metadata["organization_id"] = .stringConvertible(principal.organization)
+        }
+        logger.log(level: level, isSlow ? "slow request" : "request", metadata: metadata)
+    }
+}
+
+extension Endpoint {
+    /// Whether it may answer with a stream, which is meant to take long.
+    fileprivate var streams: Bool {
+        answers.contains { if case .events = $0.content { true } else { false } }
+    }
+}
+
+/// The path and the query of a request, still encoded.
+///
+/// Scheme and authority of the absolute form are left out.
+struct RequestTarget: Sendable {
+    let path: Substring
+    let query: Substring
+
+    init(_ text: String) {
+        var rest = text.prefix { $0 != "#" }
+        if !rest.hasPrefix("/"), let scheme = rest.firstRange(of: "://") {
+            rest = rest[scheme.upperBound...].drop { $0 != "/" && $0 != "?" }
+        }
+        let mark = rest.firstIndex(of: "?")
+        path = rest[..<(mark ?? rest.endIndex)]
+        query = mark.map { rest[rest.index(after: $0)...] } ?? ""
+    }
+}

@@ -1,0 +1,288 @@
+import Dispatch
+import Jobs
+import Kernel
+import Storage
+import Synchronization
+import TestKit
+import Testing
+
+private let closed = EventType(
+    "conversation.closed", resource: "conversation", "A conversation was closed.",
+    data: .object([.required("number", .integer())]), example: ["number": 1])
+
+private func event(_ number: Int) -> Event { Event(closed, subject: "\(number)", data: ["number": .integer(Int64(number))]) }
+
+extension Harness {
+    fileprivate func record(_ numbers: some Sequence<Int> & Sendable, in scope: OrganizationScope? = nil) async throws {
+        let (scope, now) = (scope ?? organization, now)
+        try await database.write(scope) { tx in
+            for number in numbers { try tx.record(event(number), in: scope, now: now) }
+        }
+    }
+
+    fileprivate func feed(after place: EventPlace = .beginning, limit: Int = 1_000) async throws -> [RecordedEvent] {
+        try await database.read(for: .feed) { tx in try EventFeed.read(after: place, limit: limit, in: tx) }
+    }
+
+    /// The feed once it has so many events. On PostgreSQL it ends before the oldest transaction that is open anywhere in the
+    /// cluster, and other tests have some.
+    fileprivate func feed(reaching count: Int) async throws -> [RecordedEvent] {
+        for _ in 0..<20_000 {
+            let events = try await feed()
+            if events.count >= count { return events }
+        }
+        throw Unreached()
+    }
+
+    fileprivate struct Unreached: Error {}
+}
+
+/// Enqueues a job for each event, so that an event consumed twice shows.
+private struct Counting: EventConsumer {
+    struct Refused: Error {}
+
+    let name: String
+    let now: Timestamp
+    var refuses: @Sendable (RecordedEvent) -> Bool = { _ in false }
+
+    func consume(_ events: [RecordedEvent], in tx: any Transaction) throws {
+        for event in events {
+            try tx.enqueue(ReplyWork(label: event.subject), in: .job(of: event.organization), now: now)
+            if refuses(event) { throw Refused() }
+        }
+    }
+}
+
+@Suite("the event feed")
+struct EventTests {
+    @Test("the catalogue refuses a name twice and an example that does not fit")
+    func catalogue() throws {
+        #expect(throws: EventCatalogue.Failure.duplicate("conversation.closed")) { try EventCatalogue([closed, closed]) }
+        let wrong = EventType("a.b", resource: "a", "", data: .object([.required("x", .boolean)]), example: ["x": 1])
+        #expect(throws: EventCatalogue.Failure.self) { try EventCatalogue([wrong]) }
+        let catalogue = try EventCatalogue([closed])
+        #expect(catalogue["conversation.closed"]?.resource == "conversation")
+        #expect(catalogue["conversation.opened"] == nil)
+    }
+
+    @Test("a place survives its text", arguments: ["0-0", "742-1093", "9223372036854775807-1"])
+    func place(text: String) throws {
+        #expect(try #require(EventPlace(text)).description == text)
+    }
+
+    @Test("other texts are no place", arguments: ["", "-", "1", "-1--1", "1-2-3", "9223372036854775808-1", "a-b", " 1-2"])
+    func noPlace(text: String) { #expect(EventPlace(text) == nil) }
+
+    @Test("an event keeps what was recorded", arguments: TestDatabase.kinds)
+    func contents(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let user = ID<UserEntity>()
+            let scope = OrganizationScope.authenticated(
+                harness.organization.id, as: .user(user),
+                from: RequestOrigin(requestID: "r1", address: "192.0.2.7", userAgent: "curl/8"))
+            let now = harness.now
+            try await harness.database.write(scope) { tx in
+                try tx.record(
+                    Event(closed, subject: "c1", data: ["number": 7], changes: ["status": ["before": "active"]]), in: scope,
+                    now: now)
+            }
+            let event = try #require(try await harness.feed(reaching: 1).first)
+            #expect(event.organization == scope.id)
+            #expect(event.type == "conversation.closed")
+            #expect(event.resource == "conversation")
+            #expect(event.subject == "c1")
+            #expect(event.actorKind == "user")
+            #expect(event.actorID == user.description)
+            #expect(event.data == ["number": 7])
+            #expect(event.changes == ["status": ["before": "active"]])
+            #expect(event.requestID == "r1")
+            #expect(event.address == "192.0.2.7")
+            #expect(event.userAgent == "curl/8")
+            #expect(event.createdAt == now)
+        }
+    }
+
+    @Test("is read in order, in pieces, by all or by one organization", arguments: TestDatabase.kinds)
+    func order(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let other = OrganizationScope.job(of: ID())
+            try await harness.record(1...3)
+            try await harness.record(4...5, in: other)
+            try await harness.record(6...7)
+            let all = try await harness.feed(reaching: 7)
+            try #require(all.count == 7)
+            #expect(all.map(\.subject) == (1...7).map(String.init))
+            #expect(all.map(\.place) == all.map(\.place).sorted())
+            #expect(try await harness.feed(after: all[1].place, limit: 3).map(\.subject) == ["3", "4", "5"])
+            #expect(try await harness.feed(after: all[6].place).isEmpty)
+            let (own, end) = try await harness.database.read(other) { tx in
+                (
+                    try EventFeed.read(after: .beginning, of: other, limit: 10, in: tx).map(\.subject),
+                    try EventFeed.end(of: other, in: tx)
+                )
+            }
+            #expect(own == ["4", "5"])
+            #expect(end == all[4].place)
+        }
+    }
+
+    @Test("an organization's transaction sees its own events only")
+    func isolation() async throws {
+        try await withHarness(on: .postgres) { harness in
+            try await harness.record(1...3)
+            let seen = try await harness.database.read(.job(of: ID())) { tx in
+                try tx.value("SELECT count(*) FROM events", as: Int.self)
+            }
+            #expect(seen == 0)
+        }
+    }
+
+    /// SQLite has one writer, so transactions cannot overlap there.
+    @Test("a transaction that began earlier and commits later is not skipped")
+    func slowTransaction() async throws {
+        try await withHarness(on: .postgres) { harness in
+            let (scope, now) = (harness.organization, harness.now)
+            let hasWritten = Gate()
+            let mayCommit = DispatchSemaphore(value: 0)
+            let begun = Mutex(false)
+            async let slow: Void = harness.database.write(scope) { tx in
+                try tx.record(event(1), in: scope, now: now)
+                // A statement that waits, so that the one before is sent.
+                _ = try tx.value("SELECT 1", as: Int64.self)
+                let isFirst = begun.withLock { flag in
+                    defer { flag = true }
+                    return !flag
+                }
+                guard isFirst else { return }
+                hasWritten.open()
+                mayCommit.wait()
+            }
+            try await hasWritten.pass()
+            try await harness.record(2...3, in: .job(of: ID()))
+            let early = try await harness.feed()
+            let loop = EventConsumerLoop(
+                database: harness.database, consumer: Counting(name: "early", now: now), logger: Harness.logger)
+            let consumedEarly = try await loop.runOnce()
+            mayCommit.signal()
+            try await slow
+            #expect(early.isEmpty)
+            #expect(consumedEarly == 0)
+            #expect(try await harness.feed(reaching: 3).map(\.subject) == ["1", "2", "3"])
+            #expect(try await loop.runOnce() == 3)
+        }
+    }
+
+    @Test("readers meet no gap while many write", arguments: TestDatabase.kinds)
+    func noGaps(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let seen = Log<Int>()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in 0..<4 {
+                    group.addTask {
+                        let scope = OrganizationScope.job(of: ID())
+                        for round in 0..<25 { try await harness.record([writer * 100 + round * 2, writer * 100 + round * 2 + 1], in: scope) }
+                    }
+                }
+                group.addTask {
+                    var place = EventPlace.beginning
+                    while seen.all.count < 200 {
+                        for event in try await harness.feed(after: place, limit: 7) {
+                            place = event.place
+                            if let number = Int(event.subject) { seen.append(number) }
+                        }
+                        await Task.yield()
+                    }
+                }
+                try await group.waitForAll()
+            }
+            for writer in 0..<4 {
+                #expect(seen.all.filter { $0 / 100 == writer } == (0..<50).map { writer * 100 + $0 })
+            }
+        }
+    }
+
+    @Test("a consumer meets each event once with two loops", arguments: TestDatabase.kinds)
+    func exactlyOnce(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            for batch in 0..<10 { try await harness.record((batch * 50)..<(batch * 50 + 50), in: .job(of: ID())) }
+            _ = try await harness.feed(reaching: 500)
+            let consumer = Counting(name: "test", now: harness.now)
+            let loops = (0..<2).map { _ in
+                EventConsumerLoop(database: harness.database, consumer: consumer, logger: Harness.logger)
+            }
+            let sum = try await withThrowingTaskGroup(of: Int.self) { group in
+                for loop in loops {
+                    group.addTask {
+                        var sum = 0
+                        for _ in 0..<10 { sum += try await loop.runOnce() }
+                        return sum
+                    }
+                }
+                return try await group.reduce(0, +)
+            }
+            #expect(sum == 500)
+            let labels = try await harness.database.read(for: .queue) { tx in
+                try tx.values("SELECT payload FROM jobs", as: JSON.self).compactMap { $0["label"]?.string }
+            }
+            #expect(labels.count == 500)
+            #expect(Set(labels).count == 500)
+        }
+    }
+
+    @Test("a consumer that fails keeps its place, and others go on", arguments: TestDatabase.kinds)
+    func failure(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.record(1...5)
+            _ = try await harness.feed(reaching: 5)
+            let isBroken = Mutex(true)
+            let failing = EventConsumerLoop(
+                database: harness.database,
+                consumer: FailingConsumer(isBroken: { isBroken.withLock { $0 } }, now: harness.now), logger: Harness.logger)
+            let other = EventConsumerLoop(
+                database: harness.database, consumer: Counting(name: "other", now: harness.now), logger: Harness.logger)
+            await #expect(throws: Counting.Refused.self) { try await failing.runOnce() }
+            #expect(try await harness.jobs().isEmpty)
+            #expect(try await other.runOnce() == 5)
+            isBroken.withLock { $0 = false }
+            #expect(try await failing.runOnce() == 5)
+            #expect(try await failing.runOnce() == 0)
+            #expect(try await harness.jobs().count == 10)
+        }
+    }
+
+    private struct FailingConsumer: EventConsumer {
+        let name = "failing"
+        let isBroken: @Sendable () -> Bool
+        let now: Timestamp
+
+        func consume(_ events: [RecordedEvent], in tx: any Transaction) throws {
+            var counting = Counting(name: name, now: now)
+            counting.refuses = { [isBroken] event in event.subject == "3" && isBroken() }
+            try counting.consume(events, in: tx)
+        }
+    }
+
+    @Test("only what is old and passed by all is purged", arguments: TestDatabase.kinds)
+    func retention(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.record(1...3)
+            _ = try await harness.feed(reaching: 3)
+            let retention = EventRetention(
+                database: harness.database, consumers: ["quick", "slow"], keeping: .seconds(86_400))
+            let loops = ["quick", "slow", "removed"].map { name in
+                EventConsumerLoop(
+                    database: harness.database, consumer: Counting(name: name, now: harness.now), logger: Harness.logger)
+            }
+            try await loops[0].runOnce()
+            harness.clock.advance(by: .seconds(86_401))
+            try await harness.record(4...4)
+            _ = try await harness.feed(reaching: 4)
+            // The slow one has not begun.
+            #expect(try await retention.purge(now: harness.now) == 0)
+            try await loops[1].runOnce()
+            #expect(try await retention.purge(now: harness.now) == 3)
+            #expect(try await harness.feed().map(\.subject) == ["4"])
+            #expect(try await retention.purge(now: harness.now) == 0)
+        }
+    }
+}

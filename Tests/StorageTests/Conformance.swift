@@ -1,0 +1,173 @@
+import Dispatch
+import Kernel
+import Storage
+import Synchronization
+import TestKit
+import Testing
+
+/// Marks the ids of the rows that these tests write.
+enum Sample {}
+
+/// A schema with one of everything that the drivers must agree on.
+enum Conformance {
+    static let migrations = [
+        Migration(1, "preparation", TestDatabase.preparation),
+        Migration(
+            2,
+            "conformance",
+            [
+                """
+                CREATE TABLE samples (
+                    id \(.uuid) NOT NULL CONSTRAINT samples_pkey PRIMARY KEY,
+                    flag BOOLEAN, number BIGINT, ratio \(.double), words \(.text), raw \(.bytes), moment \(.timestamp),
+                    data \(.json), price \(.decimal), tags \(.textArray), address \(.inet), embedding \(.vector(3))
+                )
+                """,
+                """
+                CREATE TABLE parents (
+                    organization_id \(.uuid) NOT NULL,
+                    id \(.uuid) NOT NULL,
+                    name \(.text) NOT NULL,
+                    CONSTRAINT parents_pkey PRIMARY KEY (organization_id, id),
+                    CONSTRAINT parents_organization_id_name_key UNIQUE (organization_id, name),
+                    CONSTRAINT parents_name_check CHECK (name <> '')
+                )
+                """,
+                """
+                CREATE TABLE children (
+                    organization_id \(.uuid) NOT NULL,
+                    id \(.uuid) NOT NULL,
+                    parent_id \(.uuid) NOT NULL,
+                    late_parent_id \(.uuid),
+                    CONSTRAINT children_pkey PRIMARY KEY (organization_id, id),
+                    CONSTRAINT children_parent_id_fkey FOREIGN KEY (organization_id, parent_id)
+                        REFERENCES parents (organization_id, id) ON DELETE CASCADE,
+                    CONSTRAINT children_late_parent_id_fkey FOREIGN KEY (organization_id, late_parent_id)
+                        REFERENCES parents (organization_id, id) DEFERRABLE INITIALLY DEFERRED
+                )
+                """,
+                "CREATE TABLE counters (id BIGINT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
+                "INSERT INTO counters (id, value) VALUES (1, 0)",
+                """
+                CREATE TABLE idempotency_keys (
+                    organization_id \(.uuid) NOT NULL, principal \(.text) NOT NULL, key \(.text) NOT NULL,
+                    token \(.text) NOT NULL, state \(.text) NOT NULL
+                )
+                """,
+            ]
+        ),
+        Migration(3, "grants", TestDatabase.grants),
+    ]
+
+    static let organization = ID<OrganizationEntity>()
+    static let scope = OrganizationScope.job(of: organization)
+
+    static func with<Value: Sendable>(
+        _ kind: TestDatabase.Kind,
+        limits: TestDatabase.Limits = TestDatabase.Limits(),
+        signals: SignalHub = SignalHub(),
+        _ body: (any Database) async throws -> Value
+    ) async throws -> Value {
+        try await withDatabase(on: kind, migrations: migrations, limits: limits, signals: signals, body)
+    }
+}
+
+extension Database {
+    /// The rows of `parents`.
+    func parents() async throws -> [String] {
+        try await read(Conformance.scope) { tx in try tx.values("SELECT name FROM parents ORDER BY name") }
+    }
+
+    func counter(_ id: Int64 = 1) async throws -> Int64? {
+        try await read(Conformance.scope) { tx in try tx.value("SELECT value FROM counters WHERE id = \(id)") }
+    }
+}
+
+func insertParent(_ name: String, id: ID<Sample> = ID()) -> SQL {
+    "INSERT INTO parents (organization_id, id, name) VALUES (\(Conformance.organization), \(id), \(name))"
+}
+
+/// A statement that takes minutes unless it is interrupted.
+let endlessStatement: SQL = """
+    WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < 10000000000)
+    SELECT count(*) FROM n
+    """
+
+/// What a test waits for, from tasks or from the body of a transaction.
+final class Gate: Sendable {
+    private enum State {
+        case closed([@Sendable () -> Void])
+        case open
+    }
+
+    private let state = Mutex(State.closed([]))
+
+    func open() {
+        let waiting = state.withLock { state in
+            defer { state = .open }
+            if case .closed(let waiting) = state { return waiting }
+            return []
+        }
+        for resume in waiting { resume() }
+    }
+
+    /// At most ten seconds, so that a mistake fails a test instead of hanging it.
+    func wait() async {
+        let timer = Task {
+            try await Task.sleep(for: .seconds(10))
+            Issue.record("nobody opened the gate")
+            open()
+        }
+        await withCheckedContinuation { continuation in whenOpen { continuation.resume() } }
+        timer.cancel()
+    }
+
+    /// Blocks the thread, at most ten seconds.
+    func waitInBody() {
+        let semaphore = DispatchSemaphore(value: 0)
+        whenOpen { semaphore.signal() }
+        if semaphore.wait(timeout: .now() + 10) == .timedOut { Issue.record("nobody opened the gate") }
+    }
+
+    private func whenOpen(_ resume: @escaping @Sendable () -> Void) {
+        let isOpen = state.withLock { state in
+            guard case .closed(let waiting) = state else { return true }
+            state = .closed(waiting + [resume])
+            return false
+        }
+        if isOpen { resume() }
+    }
+}
+
+struct Refused: Error, Equatable {
+    let reason: String
+
+    init(_ reason: String = "") { self.reason = reason }
+}
+
+/// Expects an error of storage, and returns it.
+func storageError(
+    sourceLocation: SourceLocation = #_sourceLocation,
+    _ body: () async throws -> Void
+) async -> StorageError? {
+    do {
+        try await body()
+        Issue.record("no error", sourceLocation: sourceLocation)
+    } catch let error as StorageError {
+        return error
+    } catch {
+        Issue.record("not an error of storage: \(error)", sourceLocation: sourceLocation)
+    }
+    return nil
+}
+
+/// Expects a violation of one constraint that no mapping catches.
+func expectViolation(
+    _ constraint: ConstraintMapping.Constraint,
+    sourceLocation: SourceLocation = #_sourceLocation,
+    _ body: () async throws -> Void
+) async {
+    let error = await storageError(sourceLocation: sourceLocation, body)
+    if case .violation(constraint)? = error { return }
+    Issue.record("\(constraint) expected, not \(String(describing: error))", sourceLocation: sourceLocation)
+}

@@ -1,0 +1,48 @@
+import Kernel
+import Testing
+import Web
+
+@Suite("Authentication")
+struct AuthenticationTests {
+    @Test(
+        "without a bearer token the answer is 401 and says how to authenticate",
+        arguments: [nil, "Basic YTpi", "Bearer", "Bearer "]
+    )
+    func missing(header: String?) async throws {
+        try await withServer(Things().endpoints) { server in
+            let reply = try await server.get(
+                "/api/v1/things?nonsense=1",
+                token: nil,
+                headers: header.map { [("Authorization", $0)] } ?? []
+            )
+            #expect(reply.status == 401)
+            #expect(reply.code == "auth.required")
+            #expect(reply.header("WWW-Authenticate") == "Bearer")
+        }
+    }
+
+    @Test("a token that is not good is 401")
+    func invalid() async throws {
+        try await withServer(Things().endpoints) { server in
+            let reply = try await server.get("/api/v1/things", token: "bad")
+            #expect(reply.status == 401)
+            #expect(reply.code == "auth.invalid_token")
+            #expect(reply.header("WWW-Authenticate") == "Bearer error=\"invalid_token\"")
+            #expect(
+                try await server.get("/api/v1/things", token: nil, headers: [("Authorization", "bEARER good")]).status
+                    == 200
+            )
+        }
+    }
+
+    @Test("a missing permission is 403 and names it")
+    func forbidden() async throws {
+        try await withServer(Things().endpoints) { server in
+            #expect(try await server.get("/api/v1/things", token: "reader").status == 200)
+            let reply = try await server.post("/api/v1/things", "{}", token: "reader")
+            #expect(reply.status == 403)
+            #expect(reply.code == "auth.forbidden")
+            #expect(try reply.json["detail"]?.string?.contains("channels:write") == true)
+        }
+    }
+}

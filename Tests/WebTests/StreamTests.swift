@@ -1,0 +1,110 @@
+import AsyncHTTPClient
+import Kernel
+import NIOCore
+import Synchronization
+import Testing
+import Web
+
+@Suite("Streams")
+struct StreamTests {
+    private func endpoint(_ produce: @escaping @Sendable (EventWriter) async throws -> Void) -> [Endpoint] {
+        [
+            Endpoint.public(.get, "/events", "Events", answers: [.events("Some.")]) { call in
+                #expect(call.acceptsEvents || call.lastEventID == nil)
+                return .events(produce)
+            }
+        ]
+    }
+
+    @Test("events arrive as they are written, and the stream ends with its source")
+    func events() async throws {
+        let endpoints = endpoint { writer in
+            try await writer.send(StreamEvent(id: "1\n2", event: "token", data: "a\nb\r\nc"))
+            try await writer.send([StreamEvent(data: "x"), StreamEvent(data: "")])
+        }
+        try await withServer(endpoints) { server in
+            let reply = try await server.get(
+                "/events",
+                headers: [("Accept", "text/event-stream"), ("Accept-Encoding", "gzip")]
+            )
+            #expect(reply.status == 200)
+            #expect(reply.header("Content-Type") == "text/event-stream")
+            #expect(reply.header("Cache-Control") == "no-cache")
+            #expect(reply.header("X-Accel-Buffering") == "no")
+            #expect(reply.header("Content-Encoding") == nil)
+            #expect(reply.text == "id: 12\nevent: token\ndata: a\ndata: b\ndata: c\n\ndata: x\n\ndata: \n\n")
+        }
+    }
+
+    @Test("a silent stream has heartbeats")
+    func heartbeats() async throws {
+        let endpoints = endpoint { _ in try await Task.sleep(for: .seconds(60)) }
+        try await withServer(endpoints, configure: { $0.heartbeat = .milliseconds(50) }) { server in
+            let request = "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+            // Two comments, each in a chunk of its own.
+            let two = "3\r\n:\n\n\r\n3\r\n:\n\n\r\n"
+            let received = try await server.raw([ByteBuffer(string: request)], until: two)
+            #expect(received?.contains(two) == true)
+        }
+    }
+
+    @Test("the source is cancelled when the reader leaves")
+    func disconnect() async throws {
+        let (endings, ending) = AsyncStream.makeStream(of: Void.self)
+        let endpoints = endpoint { writer in
+            try await writer.send(StreamEvent(data: "hello"))
+            defer { ending.finish() }
+            try await Task.sleep(for: .seconds(60))
+        }
+        try await withServer(endpoints) { server in
+            let request = "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+            let received = try await server.raw([ByteBuffer(string: request)], until: "hello")
+            #expect(received?.contains("hello") == true)
+            for await _ in endings {}
+        }
+    }
+
+    @Test("streams end promptly when the server shuts down, running requests finish")
+    func shutdown() async throws {
+        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let stream = endpoint { writer in
+            try await writer.send(StreamEvent(data: "hello"))
+            start.finish()
+            try await Task.sleep(for: .seconds(60))
+        }
+        let slow = Endpoint.public(.get, "/slow", "Slow", answers: [.ok(.any)]) { _ in
+            for await _ in starts {}
+            try await Task.sleep(for: .milliseconds(300))
+            return .json { $0.value("done") }
+        }
+        try await withServer(stream + [slow]) { server in
+            let begin = ContinuousClock.now
+            async let streamed = server.get("/events", headers: [("Accept", "text/event-stream")])
+            async let answered = server.get("/slow")
+            for await _ in starts {}
+            try await Task.sleep(for: .milliseconds(100))
+            await server.stop()
+            #expect(try await streamed.text == "data: hello\n\n")
+            #expect(try await answered.json == "done")
+            #expect(ContinuousClock.now - begin < .seconds(5))
+        }
+    }
+
+    @Test("requests that do not finish within the grace of a shutdown are broken off")
+    func grace() async throws {
+        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let stuck = Endpoint.public(.get, "/stuck", "Stuck", answers: [.noContent]) { _ in
+            start.finish()
+            try await Task.sleep(for: .seconds(60))
+            return .noContent
+        }
+        let begin = ContinuousClock.now
+        try await withServer([stuck], configure: { $0.shutdownGrace = .milliseconds(300) }) { server in
+            async let answer = try? server.get("/stuck")
+            for await _ in starts {}
+            await server.stop()
+            _ = await answer
+        }
+        #expect(ContinuousClock.now - begin < .seconds(10))
+    }
+}
