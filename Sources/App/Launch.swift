@@ -11,11 +11,12 @@ package enum Launch {
         package let description: String
     }
 
-    /// - Parameter onRunning: Told the port once the server listens; not called on a node without the `http` role.
+    /// - Parameter visit: Runs beside the server once it listens, with its port; not on a node without the `http` role.
     package static func serve(
         _ settings: Settings, metrics: PrometheusRegistry, logger: Logger,
-        onRunning: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+        visit: (@Sendable (_ port: Int) async -> Void)? = nil
     ) async throws {
+        let (ports, opened) = AsyncStream.makeStream(of: Int.self)
         for warning in settings.warnings { logger.warning("\(warning)") }
         try makeDataDirectory(settings.dataDirectory)
         let secretKey = try settings.secretKey ?? SecretKeyFile.load(in: settings.dataDirectory)
@@ -35,13 +36,19 @@ package enum Launch {
                             "database": "\(database.dialect.rawValue)",
                         ])
                     if let file = settings.portFile { writePort(port, to: file, logger) }
-                    await onRunning(port)
+                    opened.yield(port)
                 })
         } catch {
             await database.close()
             throw error
         }
-        try await node.run(gracefulShutdownSignals: [.sigterm, .sigint])
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            if let visit {
+                group.addTask { if let port = await ports.first(where: { _ in true }) { await visit(port) } }
+            }
+            try await node.run(gracefulShutdownSignals: [.sigterm, .sigint])
+            group.cancelAll()
+        }
     }
 
     /// Refuses a database that is not of this version, and rights that are too wide.

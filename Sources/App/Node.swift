@@ -107,6 +107,9 @@ package struct Node: Sendable {
         }
         if settings.roles.contains(.scheduler) { services.append(scheduler) }
         if settings.roles.contains(.http) { services.append(server) }
+        // At lower levels the group describes its services with all that they hold.
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .notice)
         var configuration = ServiceGroupConfiguration(
             services: services.map { .init(service: $0) }, gracefulShutdownSignals: gracefulShutdownSignals,
             logger: logger)

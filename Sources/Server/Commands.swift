@@ -45,10 +45,9 @@ struct Serve: AsyncParsableCommand {
                 try makeDataDirectory(settings.dataDirectory)
                 try await Databases.migrate(settings, logger: logger) { line in say(line) }
             }
-            let showsDemo = demo
-            try await Launch.serve(settings, metrics: Telemetry.registry, logger: logger) { port in
-                if showsDemo { await DemoCommand.show(settings, port: port, logger) }
-            }
+            var visit: (@Sendable (Int) async -> Void)?
+            if demo { visit = { port in await DemoCommand.show(settings, port: port, logger) } }
+            try await Launch.serve(settings, metrics: Telemetry.registry, logger: logger, visit: visit)
         }
     }
 }

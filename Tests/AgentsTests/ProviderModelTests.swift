@@ -42,7 +42,7 @@ struct ProviderModelTests {
     private func withModel<Value: Sendable>(_ body: (Setting) async throws -> Value) async throws -> Value {
         try await withOpenAISimulator { simulator in
             let client = OutboundClient(
-                configuration: .init(breaker: .init(threshold: 1_000)),
+                configuration: .init(connectTimeout: .seconds(30), breaker: .init(threshold: 1_000)),
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             )
             do {

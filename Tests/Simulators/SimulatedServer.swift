@@ -3,6 +3,7 @@ package import Hummingbird
 package import Kernel
 import Logging
 import NIOCore
+import NIOPosix
 import Synchronization
 
 /// A request that a simulator has received.
@@ -44,6 +45,8 @@ package final class SimulatedServer: Sendable {
             },
             configuration: ApplicationConfiguration(address: .hostname(host, port: port)),
             onServerRunning: { channel in self.start.set(.success(channel.localAddress?.port ?? 0)) },
+            // One loop takes connections in the order in which they come, which `settle(_:)` relies on.
+            eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton.any()),
             logger: logger
         )
         do {
@@ -65,16 +68,39 @@ package final class SimulatedServer: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await self.run() }
             let port = try await listeningPort()
-            defer { group.cancelAll() }
-            let value = try await body(port)
+            let result: Result<Value, any Error>
+            do { result = .success(try await body(port)) } catch { result = .failure(error) }
+            await settle(port)
             group.cancelAll()
             // It was cancelled: how it ends says nothing.
-            while let result = await group.nextResult() { _ = result }
-            return value
+            while let end = await group.nextResult() { _ = end }
+            return try result.get()
         }
     }
 
+    /// Waits until the server has taken up every connection that was opened before.
+    ///
+    /// A server that is cancelled between accepting a connection and serving it ends the process: NIO insists that the
+    /// connection's writer is finished. So the last connection that it sees is this one, and it is served.
+    private func settle(_ port: Int) async {
+        do {
+            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: host, port: port).get()
+            let timeout = channel.eventLoop.scheduleTask(in: .seconds(5)) { channel.close(promise: nil) }
+            let request = "GET \(Self.lastPath) HTTP/1.1\r\nHost: \(host)\r\nConnection: close\r\n\r\n"
+            try await channel.writeAndFlush(ByteBuffer(string: request))
+            try await channel.closeFuture.get()
+            timeout.cancel()
+        } catch {
+            // It does not listen any more.
+            return
+        }
+    }
+
+    private static let lastPath = "/.simulator/last"
+
     private func respond(to request: Request) async throws -> Response {
+        if request.uri.path == Self.lastPath { return .simulated(204) }
         let body = try await request.body.collect(upTo: 64 << 20)
         var headers = request.headers.map { ($0.name.canonicalName, $0.value) }
         if let authority = request.head.authority { headers.append(("host", authority)) }

@@ -263,8 +263,10 @@ struct SQLiteTests {
         try await with { database in
             // A second set of connections to the file, as another process would have.
             let other = try SQLiteDatabase(
-                configuration: SQLiteConfiguration(path: database.path), signals: SignalHub(),
-                logger: Logger(label: "test"))
+                configuration: SQLiteConfiguration(path: database.path),
+                signals: SignalHub(),
+                logger: Logger(label: "test")
+            )
             let more = (4..<8).map { Migration($0, "more", ["CREATE TABLE \(SQL(trusted: "more_\($0)")) (id BIGINT)"]) }
             let migrator = try Migrator(Conformance.migrations + more)
             async let first = migrator.apply(to: database)

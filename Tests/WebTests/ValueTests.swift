@@ -85,7 +85,8 @@ struct ValueTests {
         #expect(EntityTag.list("\"a\",\"b\"", weak: false)?.map(\.text) == ["\"a\"", "\"b\""])
         #expect(EntityTag.list("W/\"a\", \"b\"", weak: false)?.map(\.text) == ["\"b\""])
         #expect(EntityTag.list("W/\"a\"", weak: true)?.map(\.text) == ["\"a\""])
-        for text in ["a", "\"a", "W/", "\"a\" b", "\""] { #expect(EntityTag.list(text, weak: true) == nil) }
+        for text in ["", "a", "\"a", "W/", "\"a\" b", "\"", "\"a\" \"b\"", "\"a\",", ",\"a\"", "\"\u{e4}\"", "\"a b\""]
+        { #expect(EntityTag.list(text, weak: true) == nil) }
     }
 
     @Test("samples of schemas fit them")

@@ -332,7 +332,7 @@ struct Things: Sendable {
                 "Part of a thing",
                 permission: nil,
                 parameters: [.required("part", .string(1...40), "Which part.")],
-                answers: [.ok(.any)]
+                answers: [.ok(.array(of: .string()))]
             ) { call in
                 .json { json in
                     json.beginArray()

@@ -90,6 +90,7 @@ struct Replier: Sendable {
             deadline: ContinuousClock.now + remaining, requestID: task.answers.description)
         let pieces = ReplyPieces(database: database, scope: context.scope, task: task, now: now)
         let completion = try await model.reply(to: request) { text in try await pieces.add(text) }
+        try await pieces.flush()
         let text = await pieces.text
         guard !text.allSatisfy(\.isWhitespace) else {
             throw ProviderError(.garbled("an empty answer"), provider: model.name)
@@ -215,6 +216,12 @@ private actor ReplyPieces {
         let instant = ContinuousClock.now
         if let lastAppend, instant - lastAppend < Self.interval, pending.utf8.count < Self.size { return }
         lastAppend = instant
+        try await flush()
+    }
+
+    /// Appends what has come since the last piece.
+    func flush() async throws {
+        guard !pending.isEmpty else { return }
         let due = pending
         pending = ""
         let (scope, task, moment) = (scope, task, now())

@@ -104,7 +104,8 @@ package final class SQLiteDatabase: Database {
             try db.execute(sql: "PRAGMA cache_size = \(db.configuration.readonly ? -8_000 : -32_000)")
             try db.execute(sql: "PRAGMA mmap_size = 0")
             try db.execute(sql: "PRAGMA temp_store = MEMORY")
-            try db.execute(sql: "PRAGMA trusted_schema = OFF")
+            // The schema is this program's own, and the triggers of the full-text indexes write to virtual tables.
+            try db.execute(sql: "PRAGMA trusted_schema = ON")
         }
         return pool
     }

@@ -33,7 +33,7 @@ package struct Answer: Sendable {
     }
 
     package static func ok(_ schema: Schema, _ description: String = "Done.", example: JSON? = nil) -> Answer {
-        Answer(status: 200, .json(schema), description, isTagged: true, example: example)
+        Answer(status: 200, .json(schema), description, isTagged: !schema.isPage, example: example)
     }
 
     package static func created(
@@ -185,6 +185,7 @@ extension Endpoint {
         if path.contains("{"), !problems.contains(where: { $0.status == .notFound }) {
             kinds.append(ProblemKind(.notFound, "not_found", "There is no such resource in this organization."))
         }
+        if !pathParameters.isEmpty { kinds.append(.routeNotFound) }
         if payload.isPresent { kinds += [.timeout, .tooLarge, .unsupportedMediaType] }
         if method != .get { kinds.append(.conflict) }
         if isIdempotent { kinds += [.inFlight, .responseLost, .keyReused] }

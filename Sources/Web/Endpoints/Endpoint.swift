@@ -227,4 +227,10 @@ extension Schema {
             ),
         ])
     }
+
+    /// Whether this is one page of a list, which has no entity tag of its own.
+    var isPage: Bool {
+        guard case .object(let properties) = form else { return false }
+        return properties.map(\.name) == ["data", "next_cursor"]
+    }
 }

@@ -20,15 +20,19 @@ package struct EntityTag: Sendable, Hashable {
     /// - Parameter weak: Whether weak tags count, by what they share with the strong one.
     static func list(_ text: String, weak: Bool) -> [EntityTag]? {
         var tags: [EntityTag] = []
-        var rest = Substring(text)
+        var rest = text.utf8[...]
+        func skipSpace() { rest = rest.drop { $0 == 0x20 || $0 == 0x09 } }
         while true {
-            rest = rest.drop { $0 == " " || $0 == "\t" || $0 == "," }
-            if rest.isEmpty { return tags }
-            let isWeak = rest.hasPrefix("W/")
+            skipSpace()
+            let isWeak = rest.starts(with: "W/".utf8)
             if isWeak { rest = rest.dropFirst(2) }
-            guard rest.first == "\"", let end = rest.dropFirst().firstIndex(of: "\"") else { return nil }
-            if weak || !isWeak { tags.append(EntityTag(text: String(rest[...end]))) }
-            rest = rest[rest.index(after: end)...]
+            let opaque = rest.dropFirst().prefix { $0 != 0x22 && (0x21...0x7E).contains($0) }
+            guard rest.first == 0x22, rest.dropFirst(1 + opaque.count).first == 0x22 else { return nil }
+            if weak || !isWeak { tags.append(EntityTag(text: "\"\(Substring(opaque))\"")) }
+            rest = rest.dropFirst(opaque.count + 2)
+            skipSpace()
+            guard let comma = rest.popFirst() else { return tags }
+            guard comma == 0x2C else { return nil }
         }
     }
 }

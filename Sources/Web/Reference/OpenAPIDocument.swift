@@ -1,3 +1,4 @@
+import HTTPTypes
 import Kernel
 
 /// The endpoints as an OpenAPI 3.1 document: exactly as strict as the server is.
@@ -79,14 +80,15 @@ struct OpenAPIDocument {
         }
         for property in endpoint.allPathParameters { add(property, in: "path", required: true) }
         for property in endpoint.query { add(property, in: "query", required: property.isRequired) }
-        for (property, pattern) in endpoint.headerParameters {
-            add(property, in: "header", required: false)
-            guard let pattern, var last = parameters.popLast()?.object, var schema = last["schema"]?.object else {
-                continue
-            }
-            schema["pattern"] = .string(pattern)
-            last["schema"] = .object(schema)
-            parameters.append(.object(last))
+        for rule in endpoint.headerRules {
+            parameters.append([
+                "name": .string(rule.name.rawName), "in": "header", "required": false,
+                "description": .string(rule.meaning),
+                "schema": [
+                    "type": "string", "minLength": 1, "maxLength": .integer(Int64(rule.longest)),
+                    "pattern": .string(rule.pattern),
+                ],
+            ])
         }
         return parameters
     }
@@ -203,62 +205,5 @@ struct OpenAPIDocument {
             "WWW-Authenticate": header("`Bearer`.", text),
             "Idempotency-Replayed": header("`true` when this is the kept answer of an earlier request.", text),
         ]
-    }
-}
-
-extension Endpoint {
-    /// Whether a known state is answered with 304.
-    var offersNotModified: Bool { method == .get && answers.contains { $0.status == 200 && $0.isTagged } }
-
-    /// The headers that change what the endpoint does, with an expression where more than the schema is asked.
-    var headerParameters: [(property: Schema.Property, pattern: String?)] {
-        var headers: [(Schema.Property, String?)] = []
-        if isIdempotent {
-            headers.append(
-                (
-                    .optional(
-                        "Idempotency-Key",
-                        .string(1...255, [.singleLine]),
-                        "Names this request, so that it can be sent again without being done again."
-                    ),
-                    "^[!-~]{1,255}$"
-                )
-            )
-        }
-        if edits {
-            headers.append(
-                (
-                    .optional(
-                        "If-Match",
-                        .string(1...1_024, [.singleLine]),
-                        "The `ETag` of the state that you know; the change is refused if it is another one by now."
-                    ), nil
-                )
-            )
-        }
-        if offersNotModified {
-            headers.append(
-                (
-                    .optional(
-                        "If-None-Match",
-                        .string(1...1_024, [.singleLine]),
-                        "The `ETag` of the state that you have; answered with 304 if it is still that."
-                    ), nil
-                )
-            )
-        }
-        if answers.contains(where: { if case .events = $0.content { true } else { false } }) {
-            headers.append(
-                (
-                    .optional(
-                        "Last-Event-ID",
-                        .string(1...255, [.singleLine]),
-                        "The last event of a stream that broke off."
-                    ),
-                    nil
-                )
-            )
-        }
-        return headers
     }
 }

@@ -1,3 +1,4 @@
+import HTTPTypes
 import Kernel
 
 /// The reference as one page of plain HTML, readable without a script.
@@ -94,7 +95,7 @@ struct ReferencePage {
         parts.append("<div class=\"columns\"><div>")
         parts.append(table("Path", endpoint.allPathParameters.map { ($0.name, $0) }, isPath: true))
         parts.append(table("Query", endpoint.query.map { ($0.name, $0) }))
-        parts.append(table("Headers", endpoint.headerParameters.map { ($0.property.name, $0.property) }))
+        parts.append(table("Headers", endpoint.headerRules.map(headerField)))
         switch endpoint.payload {
         case .none: break
         case .json(let schema, _): parts.append(table("Body", schema.fields().filter { !$0.property.isReadOnly }))
@@ -129,6 +130,10 @@ struct ReferencePage {
                 """
         }
         return "<h4>\(title)</h4><table><tbody>\(rows.joined())</tbody></table>"
+    }
+
+    private func headerField(_ rule: HeaderRule) -> (name: String, property: Schema.Property) {
+        (rule.name.rawName, .optional(rule.name.rawName, .string(1...rule.longest), rule.meaning))
     }
 
     private func answers(_ endpoint: Endpoint) -> String {

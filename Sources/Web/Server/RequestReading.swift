@@ -135,19 +135,14 @@ func bearerToken(_ header: String) -> Secret? {
     return token.isEmpty ? nil : Secret(String(token))
 }
 
-/// An idempotency key as it must look; nil when there is none.
-func idempotencyKey(_ headers: HTTPFields) throws(Problem) -> String? {
-    guard let key = headers[.idempotencyKey] else { return nil }
-    guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-        throw .invalid([
-            FieldError(
-                pointer: HTTPField.Name.idempotencyKey.rawName,
-                code: "format",
-                detail: "must be 1 to 255 visible ASCII characters"
-            )
-        ])
+/// Checks the headers that change what an endpoint does; all errors at once.
+func checkHeaders(_ headers: HTTPFields, for route: Route) throws(Problem) {
+    var errors: [FieldError] = []
+    for rule in route.headerRules {
+        guard let value = headers[rule.name], !rule.fits(value) else { continue }
+        errors.append(FieldError(pointer: rule.name.rawName, code: "format", detail: rule.expectation))
     }
-    return key
+    guard errors.isEmpty else { throw .invalid(errors) }
 }
 
 /// A request id that the caller chose, if it is a modest one.

@@ -96,7 +96,7 @@ struct Responder: Sendable {
             (route, values) = (match, captured)
             progress.route = match
         case .methodNotAllowed(let methods): return try refuse(request, allowing: methods)
-        case .notFound: throw Problem(.notFound, "route.not_found", "There is nothing at this path.")
+        case .notFound: throw Self.noRoute
         }
         let endpoint = route.endpoint
         switch endpoint.handler {
@@ -111,7 +111,7 @@ struct Responder: Sendable {
             if let permission = endpoint.permission, !principal.permissions.contains(permission) {
                 throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
             }
-            let key = endpoint.isIdempotent ? try idempotencyKey(request.headers) : nil
+            let key = endpoint.isIdempotent ? request.headers[.idempotencyKey] : nil
             let incoming = try await read(request, route, values, target, origin)
             guard let key, let idempotency else {
                 return try await handler(OrganizationCall(request: incoming, principal: principal))
@@ -121,6 +121,8 @@ struct Responder: Sendable {
     }
 
     // MARK: Steps
+
+    private static let noRoute = Problem(.notFound, "route.not_found", "There is nothing at this path.")
 
     private func refuse(_ request: Request, allowing methods: [Endpoint.Method]) throws(Problem) -> Reply {
         var names = methods.map(\.rawValue)
@@ -175,6 +177,11 @@ struct Responder: Sendable {
         _ target: RequestTarget,
         _ origin: RequestOrigin
     ) async throws -> IncomingRequest {
+        for (name, value) in zip(route.parameters, values) {
+            guard let parameter = route.endpoint.pathParameters.first(where: { $0.name == name }) else { continue }
+            guard parameter.schema.validate(text: value, at: name).value != nil else { throw Self.noRoute }
+        }
+        try checkHeaders(request.headers, for: route)
         let query =
             target.query.isEmpty && route.endpoint.query.isEmpty
             ? [:] : try readQuery(target.query, for: route.endpoint)
@@ -402,13 +409,6 @@ struct Responder: Sendable {
             metadata["organization_id"] = .stringConvertible(principal.organization)
         }
         logger.log(level: level, isSlow ? "slow request" : "request", metadata: metadata)
-    }
-}
-
-extension Endpoint {
-    /// Whether it may answer with a stream, which is meant to take long.
-    fileprivate var streams: Bool {
-        answers.contains { if case .events = $0.content { true } else { false } }
     }
 }
 

@@ -7,10 +7,12 @@ final class Route: Sendable {
     let parameters: [String]
     let meters: RouteMeters
     let bodyLimit: Int
+    let headerRules: [HeaderRule]
 
     init(_ endpoint: Endpoint, meters: RouteMeters, bodyLimit: Int) {
         self.endpoint = endpoint
         self.meters = meters
+        headerRules = endpoint.headerRules
         self.bodyLimit = endpoint.bodyLimit ?? bodyLimit
         parameters = Self.parameters(of: endpoint.path)
     }
