@@ -27,6 +27,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
@@ -62,8 +63,10 @@ let package = Package(
         .target(
             name: "Web",
             dependencies: [
-                "Kernel", "Storage", "CZlib", logging, metrics, hummingbird, httpTypes, nioCore, nioPosix,
+                "Kernel", "Storage", "CZlib", logging, metrics, lifecycle, hummingbird, httpTypes, nioCore, nioPosix,
                 asyncHTTPClient, crypto,
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
             ],
             exclude: ["README.md"],
             swiftSettings: strict
@@ -132,7 +135,7 @@ let package = Package(
 
         .target(
             name: "TestKit",
-            dependencies: ["Kernel", "Storage", "Schema", logging],
+            dependencies: ["Kernel", "Storage", "Schema", "CPostgres", logging],
             path: "Tests/TestKit",
             swiftSettings: strict
         ),
@@ -144,35 +147,48 @@ let package = Package(
         ),
         .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: strict),
         .testTarget(
-            name: "StorageTests", dependencies: ["Kernel", "Storage", "TestKit", logging], swiftSettings: strict),
+            name: "StorageTests",
+            dependencies: ["Kernel", "Storage", "TestKit", logging],
+            swiftSettings: strict
+        ),
         .testTarget(
-            name: "SchemaTests", dependencies: ["Kernel", "Storage", "Schema", "TestKit"],
-            exclude: ["contract-schema.json", "contract-endpoints.json"], swiftSettings: strict),
+            name: "SchemaTests",
+            dependencies: ["Kernel", "Storage", "Schema", "TestKit"],
+            exclude: ["contract-schema.json", "contract-endpoints.json"],
+            swiftSettings: strict
+        ),
         .testTarget(
-            name: "JobsTests", dependencies: ["Kernel", "Storage", "Schema", "Jobs", "TestKit", logging],
-            swiftSettings: strict),
+            name: "JobsTests",
+            dependencies: ["Kernel", "Storage", "Schema", "Jobs", "TestKit", logging],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "WebTests",
             dependencies: [
-                "Kernel", "Storage", "Schema", "Web", "TestKit", logging, metrics, lifecycle, hummingbird, httpTypes,
-                nioCore, nioPosix, asyncHTTPClient,
+                "Kernel", "Storage", "Schema", "Web", "Simulators", "TestKit", logging, metrics, lifecycle,
+                hummingbird, httpTypes, nioCore, nioPosix, asyncHTTPClient,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
-            swiftSettings: strict),
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "IdentityTests",
             dependencies: ["Kernel", "Storage", "Schema", "Jobs", "Web", "Identity", "TestKit", logging],
-            swiftSettings: strict),
+            swiftSettings: strict
+        ),
         .testTarget(name: "KnowledgeTests", dependencies: ["Kernel", "Knowledge"], swiftSettings: strict),
         .testTarget(
             name: "AgentsTests",
             dependencies: ["Kernel", "Web", "Knowledge", "Agents", "Simulators", logging],
-            swiftSettings: strict),
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "AppTests",
             dependencies: [
-                "App", "Kernel", "Storage", "Schema", "Jobs", "Web", "Simulators", "TestKit", logging, nioCore,
-                asyncHTTPClient,
+                "App", "Kernel", "Storage", "Schema", "Jobs", "Web", "Simulators", "TestKit", logging,
+                nioCore, asyncHTTPClient, .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
-            swiftSettings: strict),
+            swiftSettings: strict
+        ),
     ]
 )

@@ -12,12 +12,22 @@ package struct AgentsModule: Sendable {
 
     /// - Parameter countTokens: Counts an answer's tokens for billing, in the transaction that stores it.
     package init(
-        database: any Database, search: KnowledgeSearch, model: any LanguageModel, prices: ModelPrices,
-        countTokens: @escaping UsageCounter, now: @escaping @Sendable () -> Timestamp
+        database: any Database,
+        search: KnowledgeSearch,
+        model: any LanguageModel,
+        prices: ModelPrices,
+        countTokens: @escaping UsageCounter,
+        now: @escaping @Sendable () -> Timestamp
     ) {
         agents = AIAgentService(database: database, now: now)
         replier = Replier(
-            database: database, search: search, model: model, prices: prices, countTokens: countTokens, now: now)
+            database: database,
+            search: search,
+            model: model,
+            prices: prices,
+            countTokens: countTokens,
+            now: now
+        )
     }
 
     package var endpoints: [Endpoint] { AIAgentRoutes(service: agents).endpoints.endpoints }

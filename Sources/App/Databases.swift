@@ -6,22 +6,32 @@ package import Storage
 package enum Databases {
     /// - Parameter role: On PostgreSQL, the role whose rights the connections take; nil keeps the user's own.
     package static func open(
-        _ location: Settings.Location, connections: Int, role: String? = ProductSchema.serverRole, logger: Logger
+        _ location: Settings.Location,
+        connections: Int,
+        role: String? = ProductSchema.serverRole,
+        logger: Logger
     ) async throws -> any Database {
         switch location {
         case .sqlite(let path):
             return try SQLiteDatabase(
-                configuration: SQLiteConfiguration(path: path), signals: SignalHub(), logger: logger)
+                configuration: SQLiteConfiguration(path: path),
+                signals: SignalHub(),
+                logger: logger
+            )
         case .postgres(let url):
             return try await PostgresDatabase(
                 configuration: PostgresConfiguration(url: url, maximumConnections: connections, role: role),
-                signals: SignalHub(), logger: logger)
+                signals: SignalHub(),
+                logger: logger
+            )
         }
     }
 
     /// Applies what is pending, and says so line by line.
     package static func migrate(
-        _ settings: Settings, logger: Logger, say: @escaping @Sendable (String) -> Void
+        _ settings: Settings,
+        logger: Logger,
+        say: @escaping @Sendable (String) -> Void
     ) async throws {
         let database = try await open(settings.migrationDatabase, connections: 2, role: nil, logger: logger)
         do {

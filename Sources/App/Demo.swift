@@ -29,7 +29,10 @@ package struct Demo: Sendable {
     ///   - documents: Paths of Markdown and text files to train on.
     ///   - say: Receives text to show; a piece of a line when `isLineEnd` is false.
     package init(
-        baseURL: String, dataDirectory: String, documents: [String], logger: Logger,
+        baseURL: String,
+        dataDirectory: String,
+        documents: [String],
+        logger: Logger,
         say: @escaping @Sendable (String, _ isLineEnd: Bool) -> Void
     ) {
         self.baseURL = baseURL
@@ -61,17 +64,24 @@ package struct Demo: Sendable {
         let token = try await signIn(credentials)
         let api = API(demo: self, token: token)
         let channel = try await api.ensure(
-            "/api/v1/channels", ["name": "Demo", "type": "api"], name: "Demo")
+            "/api/v1/channels",
+            ["name": "Demo", "type": "api"],
+            name: "Demo"
+        )
         _ = try await api.ensure(
             "/api/v1/ai-agents",
             [
                 "name": "Guide",
                 "instructions": "You explain Kuvend to people who have just started it, in a few clear sentences.",
-            ], name: "Guide")
+            ],
+            name: "Guide"
+        )
         try await train(api)
         let contact = try await contact(api)
         let conversation = try await api.post(
-            "/api/v1/conversations", ["contact_id": .string(contact), "channel_id": .string(channel)])
+            "/api/v1/conversations",
+            ["contact_id": .string(contact), "channel_id": .string(channel)]
+        )
         let id = conversation["id"]?.string ?? ""
         try await ask(Self.question, in: id, api)
         explain(credentials, conversation: id)
@@ -89,7 +99,8 @@ package struct Demo: Sendable {
             [
                 "email": .string(credentials.email), "password": .string(credentials.password), "name": "Demo Owner",
                 "organization_name": "Kuvend Demo",
-            ])
+            ]
+        )
         guard let token = new["access_token"]?.string else { throw Failure(description: "signing up gave no token") }
         return token
     }
@@ -104,7 +115,8 @@ package struct Demo: Sendable {
             say("training on \(name)", true)
             _ = try await api.post(
                 "/api/v1/knowledge-sources",
-                ["name": .string(name), "type": "file", "location": .string(name), "content": .string(text)])
+                ["name": .string(name), "type": "file", "location": .string(name), "content": .string(text)]
+            )
         }
         for _ in 0..<600 {
             let sources = try await api.list("/api/v1/knowledge-sources?limit=100")
@@ -131,14 +143,17 @@ package struct Demo: Sendable {
         say("Question: \(question)", true)
         say("Answer:   ", false)
         let message = try await api.stream(
-            "/api/v1/conversations/\(conversation)/messages", ["content": .string(question)]
+            "/api/v1/conversations/\(conversation)/messages",
+            ["content": .string(question)]
         ) { text in say(text, false) }
         say("", true)
         for citation in message["metadata"]?["citations"]?.array ?? [] {
             let section = citation["section"]?.array?.compactMap(\.string).joined(separator: " › ") ?? ""
             say(
                 "  [\(citation["number"]?.int ?? 0)] \(citation["source_name"]?.string ?? "")"
-                    + (section.isEmpty ? "" : ": \(section)"), true)
+                    + (section.isEmpty ? "" : ": \(section)"),
+                true
+            )
         }
         say("  (model: \(message["metadata"]?["model"]?.string ?? "unknown"))", true)
     }
@@ -175,7 +190,10 @@ package struct Demo: Sendable {
         let json: JSON = ["email": .string(credentials.email), "password": .string(credentials.password)]
         guard
             FileManager.default.createFile(
-                atPath: path, contents: Data(json.bytes), attributes: [.posixPermissions: 0o600])
+                atPath: path,
+                contents: Data(json.bytes),
+                attributes: [.posixPermissions: 0o600]
+            )
         else { throw Failure(description: "\(path) cannot be written") }
         return credentials
     }
@@ -186,7 +204,11 @@ package struct Demo: Sendable {
         let demo: Demo
         let token: String?
 
-        func send(_ method: OutboundRequest.Method, _ path: String, _ body: JSON?) async throws -> (status: Int, json: JSON) {
+        func send(
+            _ method: OutboundRequest.Method,
+            _ path: String,
+            _ body: JSON?
+        ) async throws -> (status: Int, json: JSON) {
             let response = try await demo.client.send(try request(method, path, body, stream: false))
             return (response.status, (try? JSON(parsing: response.body)) ?? .null)
         }
@@ -237,15 +259,25 @@ package struct Demo: Sendable {
         }
 
         private func request(
-            _ method: OutboundRequest.Method, _ path: String, _ body: JSON?, stream: Bool
+            _ method: OutboundRequest.Method,
+            _ path: String,
+            _ body: JSON?,
+            stream: Bool
         ) throws -> OutboundRequest {
             var headers: OutboundHeaders = ["accept": stream ? "text/event-stream" : "application/json"]
             if body != nil { headers["content-type"] = "application/json" }
             if let token { headers["authorization"] = "Bearer \(token)" }
             return OutboundRequest(
-                provider: "demo", method: method, url: try OutboundURL(demo.baseURL + path), headers: headers,
-                body: body?.bytes ?? [], access: .operator, organization: nil, deadline: .now + .seconds(120),
-                maximumResponseBytes: 16 << 20)
+                provider: "demo",
+                method: method,
+                url: try OutboundURL(demo.baseURL + path),
+                headers: headers,
+                body: body?.bytes ?? [],
+                access: .operator,
+                organization: nil,
+                deadline: .now + .seconds(120),
+                maximumResponseBytes: 16 << 20
+            )
         }
     }
 }

@@ -39,14 +39,22 @@ package struct Doctor: Sendable {
         findings.append(secretKey())
         do {
             let database = try await Databases.open(
-                settings.database, connections: 2, role: nil, logger: logger)
+                settings.database,
+                connections: 2,
+                role: nil,
+                logger: logger
+            )
             findings += await examine(database)
             await database.close()
         } catch {
             findings.append(
                 Finding(
-                    name: "database", verdict: .bad, detail: "\(error)",
-                    advice: "check KUVEND_DATABASE_URL and that the database is running"))
+                    name: "database",
+                    verdict: .bad,
+                    detail: "\(error)",
+                    advice: "check KUVEND_DATABASE_URL and that the database is running"
+                )
+            )
         }
         return findings
     }
@@ -61,11 +69,16 @@ package struct Doctor: Sendable {
                 pending.isEmpty
                     ? Finding(name: "migrations", verdict: .good, detail: "up to date", advice: nil)
                     : Finding(
-                        name: "migrations", verdict: .bad,
-                        detail: "pending: \(pending.map(\.id).joined(separator: ", "))", advice: "run kuvend migrate"))
+                        name: "migrations",
+                        verdict: .bad,
+                        detail: "pending: \(pending.map(\.id).joined(separator: ", "))",
+                        advice: "run kuvend migrate"
+                    )
+            )
         } catch {
             findings.append(
-                Finding(name: "migrations", verdict: .bad, detail: "\(error)", advice: "run kuvend migrate --status"))
+                Finding(name: "migrations", verdict: .bad, detail: "\(error)", advice: "run kuvend migrate --status")
+            )
             return findings
         }
         switch settings.database {
@@ -90,17 +103,22 @@ package struct Doctor: Sendable {
         } catch {
             return [
                 Finding(
-                    name: "role", verdict: .bad, detail: "\(error)",
-                    advice: "GRANT \(ProductSchema.serverRole) TO the user of KUVEND_DATABASE_URL")
+                    name: "role",
+                    verdict: .bad,
+                    detail: "\(error)",
+                    advice: "GRANT \(ProductSchema.serverRole) TO the user of KUVEND_DATABASE_URL"
+                )
             ]
         }
     }
 
     private static func database(_ report: PostgresRoleReport) -> Finding {
         Finding(
-            name: "database", verdict: report.serverVersionNumber >= 150_000 ? .good : .bad,
+            name: "database",
+            verdict: report.serverVersionNumber >= 150_000 ? .good : .bad,
             detail: "PostgreSQL \(report.serverVersion)",
-            advice: report.serverVersionNumber >= 150_000 ? nil : "upgrade to PostgreSQL 15 or later")
+            advice: report.serverVersionNumber >= 150_000 ? nil : "upgrade to PostgreSQL 15 or later"
+        )
     }
 
     /// Why the server must not start with these rights; nil when it may.
@@ -114,19 +132,28 @@ package struct Doctor: Sendable {
     private static func role(_ report: PostgresRoleReport) -> Finding {
         guard let complaint = complaint(about: report) else {
             return Finding(
-                name: "role", verdict: .good, detail: "\(report.role) owns nothing and is held by row level security",
-                advice: nil)
+                name: "role",
+                verdict: .good,
+                detail: "\(report.role) owns nothing and is held by row level security",
+                advice: nil
+            )
         }
         return Finding(
-            name: "role", verdict: .bad, detail: complaint,
-            advice: "let the server connect as a user that may take the role \(ProductSchema.serverRole)")
+            name: "role",
+            verdict: .bad,
+            detail: complaint,
+            advice: "let the server connect as a user that may take the role \(ProductSchema.serverRole)"
+        )
     }
 
     private static func vectors(_ report: PostgresRoleReport) -> Finding {
         guard let version = report.vectorVersion else {
             return Finding(
-                name: "pgvector", verdict: .bad, detail: "the extension is missing",
-                advice: "install pgvector and run kuvend migrate as a user who may create extensions")
+                name: "pgvector",
+                verdict: .bad,
+                detail: "the extension is missing",
+                advice: "install pgvector and run kuvend migrate as a user who may create extensions"
+            )
         }
         return Finding(name: "pgvector", verdict: .good, detail: version, advice: nil)
     }
@@ -141,9 +168,11 @@ package struct Doctor: Sendable {
         let difference = Timestamp.now() - theirs
         let off = max(difference, .zero - difference)
         return Finding(
-            name: "clock", verdict: off < .seconds(5) ? .good : .bad,
+            name: "clock",
+            verdict: off < .seconds(5) ? .good : .bad,
             detail: "\(off.wholeMilliseconds) ms from the database's",
-            advice: off < .seconds(5) ? nil : "leases and tokens need clocks that agree: set up NTP")
+            advice: off < .seconds(5) ? nil : "leases and tokens need clocks that agree: set up NTP"
+        )
     }
 
     // MARK: This machine
@@ -153,15 +182,22 @@ package struct Doctor: Sendable {
         do {
             try makeDataDirectory(path)
             let attributes = try FileManager.default.attributesOfFileSystem(forPath: path)
-            let free = (attributes[.systemFreeSize] as? Int64) ?? (attributes[.systemFreeSize] as? NSNumber)?.int64Value ?? 0
+            let free =
+                (attributes[.systemFreeSize] as? Int64) ?? (attributes[.systemFreeSize] as? NSNumber)?.int64Value ?? 0
             let megabytes = free / 1_048_576
             return Finding(
-                name: "disk", verdict: megabytes >= 1_024 ? .good : .warning, detail: "\(megabytes) MB free at \(path)",
-                advice: megabytes >= 1_024 ? nil : "make room: a full disk stops all writes")
+                name: "disk",
+                verdict: megabytes >= 1_024 ? .good : .warning,
+                detail: "\(megabytes) MB free at \(path)",
+                advice: megabytes >= 1_024 ? nil : "make room: a full disk stops all writes"
+            )
         } catch {
             return Finding(
-                name: "disk", verdict: .bad, detail: "\(path) cannot be used: \(error.localizedDescription)",
-                advice: "set KUVEND_DATA_DIR to a directory that this user can write")
+                name: "disk",
+                verdict: .bad,
+                detail: "\(path) cannot be used: \(error.localizedDescription)",
+                advice: "set KUVEND_DATA_DIR to a directory that this user can write"
+            )
         }
     }
 
@@ -171,7 +207,12 @@ package struct Doctor: Sendable {
         }
         do {
             _ = try SecretKeyFile.load(in: settings.dataDirectory)
-            return Finding(name: "secret key", verdict: .good, detail: "in \(settings.dataDirectory)/secret.key", advice: nil)
+            return Finding(
+                name: "secret key",
+                verdict: .good,
+                detail: "in \(settings.dataDirectory)/secret.key",
+                advice: nil
+            )
         } catch {
             return Finding(name: "secret key", verdict: .bad, detail: "\(error)", advice: "set KUVEND_SECRET_KEY")
         }

@@ -5,7 +5,9 @@ import Web
 
 /// Deletes what has served its time.
 struct Housekeeping: Sendable {
-    /// How long the entries of a conversation's stream can be replayed. The messages themselves stay.
+    /// How long the entries of a conversation's stream can be replayed.
+    ///
+    /// The messages themselves stay.
     static let streamRetention = Duration.seconds(24 * 3_600)
     private static let batch = 5_000
 
@@ -32,7 +34,8 @@ struct Housekeeping: Sendable {
                     SELECT organization_id, conversation_id, sequence FROM conversation_events
                     WHERE created_at < \(before) ORDER BY created_at LIMIT \(Self.batch)
                 )
-                """)
+                """
+            )
         }
     }
 }

@@ -17,7 +17,8 @@ struct QuarantinedJobBody: ResponseBody {
             .required("reason", .string(0...2_000)),
             .required("created_at", .dateTime),
             .required("quarantined_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -45,16 +46,35 @@ struct JobRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/jobs", tag: "Jobs") {
             Endpoint.organization(
-                .get, "/quarantined", "List work that was given up", "Newest first.", permission: .jobsRead,
-                query: .page, answers: [.ok(.page(of: QuarantinedJobBody.schema))], use: list)
+                .get,
+                "/quarantined",
+                "List work that was given up",
+                "Newest first.",
+                permission: .jobsRead,
+                query: .page,
+                answers: [.ok(.page(of: QuarantinedJobBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "/{id}/retry", "Try given-up work again", permission: .jobsWrite, answers: [.noContent],
+                .post,
+                "/{id}/retry",
+                "Try given-up work again",
+                permission: .jobsWrite,
+                answers: [.noContent],
                 problems: [
                     .notFound("job"), ProblemKind(.conflict, "job.duplicate", "The same work is waiting or running."),
-                ], use: retry)
+                ],
+                use: retry
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Discard given-up work", permission: .jobsWrite, answers: [.noContent],
-                problems: [.notFound("job")], use: discard)
+                .delete,
+                "/{id}",
+                "Discard given-up work",
+                permission: .jobsWrite,
+                answers: [.noContent],
+                problems: [.notFound("job")],
+                use: discard
+            )
         }
     }
 

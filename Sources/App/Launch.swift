@@ -13,7 +13,9 @@ package enum Launch {
 
     /// - Parameter visit: Runs beside the server once it listens, with its port; not on a node without the `http` role.
     package static func serve(
-        _ settings: Settings, metrics: PrometheusRegistry, logger: Logger,
+        _ settings: Settings,
+        metrics: PrometheusRegistry,
+        logger: Logger,
         visit: (@Sendable (_ port: Int) async -> Void)? = nil
     ) async throws {
         let (ports, opened) = AsyncStream.makeStream(of: Int.self)
@@ -21,12 +23,19 @@ package enum Launch {
         try makeDataDirectory(settings.dataDirectory)
         let secretKey = try settings.secretKey ?? SecretKeyFile.load(in: settings.dataDirectory)
         let database = try await Databases.open(
-            settings.database, connections: settings.databaseConnections, logger: logger)
+            settings.database,
+            connections: settings.databaseConnections,
+            logger: logger
+        )
         let node: Node
         do {
             try await check(database)
             node = try await Node(
-                settings: settings, database: database, secretKey: secretKey, metrics: metrics, logger: logger,
+                settings: settings,
+                database: database,
+                secretKey: secretKey,
+                metrics: metrics,
+                logger: logger,
                 onRunning: { port in
                     logger.info(
                         "listening",
@@ -34,10 +43,12 @@ package enum Launch {
                             "host": "\(settings.web.host)", "port": "\(port)",
                             "roles": "\(settings.roles.map(\.rawValue).sorted().joined(separator: ","))",
                             "database": "\(database.dialect.rawValue)",
-                        ])
+                        ]
+                    )
                     if let file = settings.portFile { writePort(port, to: file, logger) }
                     opened.yield(port)
-                })
+                }
+            )
         } catch {
             await database.close()
             throw error
@@ -63,7 +74,8 @@ package enum Launch {
         let pending = try await Migrator(ProductSchema.migrations).pending(in: database)
         guard pending.isEmpty else {
             throw Failure(
-                description: "the database needs \(pending.map(\.id).joined(separator: ", ")); run `kuvend migrate`")
+                description: "the database needs \(pending.map(\.id).joined(separator: ", ")); run `kuvend migrate`"
+            )
         }
     }
 

@@ -34,7 +34,11 @@ package struct Node: Sendable {
     ///   - metrics: Where the process's metrics go, shown at `/metrics`.
     ///   - onRunning: Told the port once the server listens.
     package init(
-        settings: Settings, database: any Database, secretKey: Secret, metrics: PrometheusRegistry, logger: Logger,
+        settings: Settings,
+        database: any Database,
+        secretKey: Secret,
+        metrics: PrometheusRegistry,
+        logger: Logger,
         now: @escaping @Sendable () -> Timestamp = { .now() },
         onRunning: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
     ) async throws {
@@ -49,18 +53,34 @@ package struct Node: Sendable {
         // Who switches rate limits off has many sign-ins in mind.
         if settings.web.authenticationRate == nil { accounts.attempts = .max }
         identity = await IdentityModule(
-            database: database, secretKey: secretKey, organizationTables: ProductSchema.organizationTables,
-            configuration: accounts, now: now)
+            database: database,
+            secretKey: secretKey,
+            organizationTables: ProductSchema.organizationTables,
+            configuration: accounts,
+            now: now
+        )
         billing = BillingModule(database: database, now: now)
         knowledge = KnowledgeModule(
-            database: database, embedder: Self.embedder(settings, outbound), cacheBudget: settings.vectorMemory,
-            now: now)
+            database: database,
+            embedder: Self.embedder(settings, outbound),
+            cacheBudget: settings.vectorMemory,
+            now: now
+        )
         messaging = MessagingModule(
-            database: database, requestReply: ReplyJob.request,
-            countConversation: BillingModule.counter(of: .conversations), agentExists: AIAgentService.exists, now: now)
+            database: database,
+            requestReply: ReplyJob.request,
+            countConversation: BillingModule.counter(of: .conversations),
+            agentExists: AIAgentService.exists,
+            now: now
+        )
         agents = AgentsModule(
-            database: database, search: knowledge.search, model: Self.languageModel(settings, outbound),
-            prices: settings.prices, countTokens: BillingModule.counter(of: .aiTokens), now: now)
+            database: database,
+            search: knowledge.search,
+            model: Self.languageModel(settings, outbound),
+            prices: settings.prices,
+            countTokens: BillingModule.counter(of: .aiTokens),
+            now: now
+        )
         let audit = AuditModule(database: database)
 
         // Every event has a declaration, and no two have the same name.
@@ -68,8 +88,11 @@ package struct Node: Sendable {
         let idempotency = IdempotencyKeys(database: database, secretKey: secretKey, now: now)
         let consumers = audit.consumers
         let housekeeping = Housekeeping(
-            database: database, idempotency: idempotency,
-            events: EventRetention(database: database, consumers: consumers.map(\.name)), now: now)
+            database: database,
+            idempotency: idempotency,
+            events: EventRetention(database: database, consumers: consumers.map(\.name)),
+            now: now
+        )
 
         var registry = JobRegistry()
         identity.register(in: &registry)
@@ -80,17 +103,26 @@ package struct Node: Sendable {
 
         runner = try JobRunner(database: database, registry: registry, logger: logger, now: now)
         scheduler = Scheduler(
-            database: database, schedules: IdentityModule.schedules + BillingModule.schedules + Housekeeping.schedules,
-            logger: logger, now: now)
+            database: database,
+            schedules: IdentityModule.schedules + BillingModule.schedules + Housekeeping.schedules,
+            logger: logger,
+            now: now
+        )
         self.consumers = consumers.map {
             EventConsumerLoop(database: database, consumer: $0, logger: logger, now: now)
         }
         server = try WebServer(
             endpoints: identity.endpoints + billing.endpoints + knowledge.endpoints + messaging.endpoints
-                + agents.endpoints + audit.endpoints + JobRoutes(service: JobService(database: database, now: now)).endpoints.endpoints,
-            configuration: settings.web, authenticator: identity.authenticator, idempotency: idempotency,
-            readiness: [ReadinessCheck("database") { try await Self.probe(database) }], metrics: metrics,
-            logger: logger, onRunning: onRunning)
+                + agents.endpoints + audit.endpoints
+                + JobRoutes(service: JobService(database: database, now: now)).endpoints.endpoints,
+            configuration: settings.web,
+            authenticator: identity.authenticator,
+            idempotency: idempotency,
+            readiness: [ReadinessCheck("database") { try await Self.probe(database) }],
+            metrics: metrics,
+            logger: logger,
+            onRunning: onRunning
+        )
     }
 
     package static let events: [EventType] =
@@ -111,8 +143,10 @@ package struct Node: Sendable {
         var logger = logger
         logger.logLevel = max(logger.logLevel, .notice)
         var configuration = ServiceGroupConfiguration(
-            services: services.map { .init(service: $0) }, gracefulShutdownSignals: gracefulShutdownSignals,
-            logger: logger)
+            services: services.map { .init(service: $0) },
+            gracefulShutdownSignals: gracefulShutdownSignals,
+            logger: logger
+        )
         configuration.maximumGracefulShutdownDuration = .seconds(28)
         let group = ServiceGroup(configuration: configuration)
         do {
@@ -141,7 +175,9 @@ package struct Node: Sendable {
             client: client,
             configuration: .init(
                 endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .operator),
-                model: provider.model))
+                model: provider.model
+            )
+        )
     }
 
     private static func embedder(_ settings: Settings, _ client: OutboundClient) -> any Embedder {
@@ -149,7 +185,8 @@ package struct Node: Sendable {
         return OpenAICompatibleEmbedder(
             client: client,
             endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .operator),
-            model: provider.model)
+            model: provider.model
+        )
     }
 }
 
@@ -173,13 +210,22 @@ private struct DatabaseService: Service {
 }
 
 extension Node {
-    /// The OpenAPI description as JSON text. Needs no database of its own: an empty one in memory stands in.
+    /// The OpenAPI description as JSON text.
+    ///
+    /// Needs no database of its own: an empty one in memory stands in.
     package static func apiDescription(_ settings: Settings, logger: Logger) async throws -> String {
         let database = try SQLiteDatabase(
-            configuration: SQLiteConfiguration(path: ":memory:", readers: 1), signals: SignalHub(), logger: logger)
+            configuration: SQLiteConfiguration(path: ":memory:", readers: 1),
+            signals: SignalHub(),
+            logger: logger
+        )
         let node = try await Node(
-            settings: settings, database: database, secretKey: Secret(String(repeating: "0", count: 64)),
-            metrics: PrometheusRegistry(), logger: logger)
+            settings: settings,
+            database: database,
+            secretKey: Secret(String(repeating: "0", count: 64)),
+            metrics: PrometheusRegistry(),
+            logger: logger
+        )
         let text = String(decoding: node.server.description.openAPI, as: UTF8.self)
         await node.stop()
         return text

@@ -1,4 +1,6 @@
 import Crypto
+package import Kernel
+
 #if canImport(FoundationEssentials)
 import FoundationEssentials
 #else
@@ -9,7 +11,6 @@ import Glibc
 #elseif canImport(Musl)
 import Musl
 #endif
-package import Kernel
 
 /// The key from which all others are derived: tokens are signed and secrets are sealed with it.
 package enum SecretKeyFile {
@@ -45,5 +46,8 @@ package enum SecretKeyFile {
 /// Makes the data directory, for its owner only.
 package func makeDataDirectory(_ path: String) throws {
     try FileManager.default.createDirectory(
-        atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        atPath: path,
+        withIntermediateDirectories: true,
+        attributes: [.posixPermissions: 0o700]
+    )
 }

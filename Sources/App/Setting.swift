@@ -19,42 +19,77 @@ package struct Setting: Sendable {
     }
 
     static let databaseURL = Setting(
-        "database.url", "`sqlite:PATH` or `postgresql://…`; without it SQLite in the data directory.", isSecret: true)
+        "database.url",
+        "`sqlite:PATH` or `postgresql://…`; without it SQLite in the data directory.",
+        isSecret: true
+    )
     static let migrationDatabaseURL = Setting(
-        "migration.database.url", "The owner's address for `kuvend migrate`; without it `KUVEND_DATABASE_URL`.",
-        isSecret: true)
+        "migration.database.url",
+        "The owner's address for `kuvend migrate`; without it `KUVEND_DATABASE_URL`.",
+        isSecret: true
+    )
     static let databaseConnections = Setting(
-        "database.connections", "Connections to PostgreSQL, 2–200.", default: "12")
+        "database.connections",
+        "Connections to PostgreSQL, 2–200.",
+        default: "12"
+    )
     static let host = Setting("host", "The address to listen on.", default: "127.0.0.1")
     static let port = Setting("port", "The port to listen on, 0–65535; 0 lets the system choose.", default: "8080")
     static let portFile = Setting("port.file", "A file to write the port to once the server listens.")
     static let publicURL = Setting("public.url", "How the outside world reaches the server; without it host and port.")
     static let dataDirectory = Setting("data.dir", "Where the database and the secret key lie.", default: "data")
     static let secretKey = Setting(
-        "secret.key", "At least 32 characters; without it `secret.key` in the data directory, made when missing.",
-        isSecret: true)
-    static let roles = Setting("roles", "What this node does, of http, worker, scheduler.", default: "http,worker,scheduler")
+        "secret.key",
+        "At least 32 characters; without it `secret.key` in the data directory, made when missing.",
+        isSecret: true
+    )
+    static let roles = Setting(
+        "roles",
+        "What this node does, of http, worker, scheduler.",
+        default: "http,worker,scheduler"
+    )
     static let logLevel = Setting(
-        "log.level", "trace, debug, info, notice, warning, error or critical.", default: "info")
+        "log.level",
+        "trace, debug, info, notice, warning, error or critical.",
+        default: "info"
+    )
     static let languageModelURL = Setting(
-        "llm.base.url", "An OpenAI-compatible interface with its version; without it the built-in model answers.")
+        "llm.base.url",
+        "An OpenAI-compatible interface with its version; without it the built-in model answers."
+    )
     static let languageModelKey = Setting("llm.api.key", "The key for it.", isSecret: true)
     static let languageModel = Setting("llm.model", "The model for agents that name none.", default: "gpt-4o-mini")
     static let languageModelPrices = Setting(
-        "llm.prices", "JSON: units for a million tokens, `{\"gpt-4o-mini\": {\"input\": \"0.15\", \"output\": \"0.60\"}}`.")
+        "llm.prices",
+        "JSON: units for a million tokens, `{\"gpt-4o-mini\": {\"input\": \"0.15\", \"output\": \"0.60\"}}`."
+    )
     static let embeddingURL = Setting(
-        "embedding.base.url", "An OpenAI-compatible interface; without it the built-in lexical embedder.")
+        "embedding.base.url",
+        "An OpenAI-compatible interface; without it the built-in lexical embedder."
+    )
     static let embeddingKey = Setting("embedding.api.key", "The key for it.", isSecret: true)
-    static let embeddingModel = Setting("embedding.model", "A model with 1536 dimensions.", default: "text-embedding-3-small")
+    static let embeddingModel = Setting(
+        "embedding.model",
+        "A model with 1536 dimensions.",
+        default: "text-embedding-3-small"
+    )
     static let vectorMemory = Setting(
-        "vector.memory", "Megabytes for the vectors of organizations that searched last, 16–1048576.", default: "1024")
+        "vector.memory",
+        "Megabytes for the vectors of organizations that searched last, 16–1048576.",
+        default: "1024"
+    )
     static let rateLimits = Setting("rate.limits", "on or off; off is for tests and benchmarks.", default: "on")
     static let allowedOrigins = Setting("allowed.origins", "Origins that browsers may call from, with commas between.")
     static let trustedProxies = Setting(
-        "trusted.proxies", "Addresses or blocks whose X-Forwarded-For is believed, with commas between.")
+        "trusted.proxies",
+        "Addresses or blocks whose X-Forwarded-For is believed, with commas between."
+    )
     static let metricsToken = Setting("metrics.token", "A bearer token that /metrics asks for.", isSecret: true)
     static let purgeAfterDays = Setting(
-        "purge.after.days", "Days between the deletion of an organization and that of its data, 0–3650.", default: "30")
+        "purge.after.days",
+        "Days between the deletion of an organization and that of its data, 0–3650.",
+        default: "30"
+    )
 
     package static let all = [
         databaseURL, migrationDatabaseURL, databaseConnections, host, port, portFile, publicURL, dataDirectory,
@@ -64,7 +99,9 @@ package struct Setting: Sendable {
     ]
 }
 
-/// A setting whose value does not make sense. Says which, and never shows the value of a secret.
+/// A setting whose value does not make sense.
+///
+/// Says which, and never shows the value of a secret.
 package struct SettingError: Error, CustomStringConvertible {
     package let description: String
 

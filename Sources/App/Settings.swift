@@ -49,14 +49,21 @@ package struct Settings: Sendable {
     ///   - file: A JSON file; the environment wins over it.
     /// - Throws: `SettingError`, or what reading the file throws.
     package static func load(
-        flags: [String: String] = [:], environment: [String: String], file: String? = nil
+        flags: [String: String] = [:],
+        environment: [String: String],
+        file: String? = nil
     ) async throws -> Settings {
         var providers: [any ConfigProvider] = [
             InMemoryProvider(
                 values: Dictionary(
                     uniqueKeysWithValues: flags.map { key, value in
-                        (AbsoluteConfigKey(key.split(separator: ".").map(String.init)), ConfigValue(.string(value), isSecret: false))
-                    })),
+                        (
+                            AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
+                            ConfigValue(.string(value), isSecret: false)
+                        )
+                    }
+                )
+            ),
             EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "kuvend"),
         ]
         if let file = file ?? environment["KUVEND_CONFIG_FILE"] {
@@ -75,7 +82,9 @@ package struct Settings: Sendable {
                     reader.string(forKey: key, isSecret: setting.isSecret)
                     ?? reader.int(forKey: key, isSecret: setting.isSecret).map(String.init)
                 return text.flatMap { $0.isEmpty ? nil : $0 } ?? setting.fallback
-            }, warnings: unknown.sorted().map { "\($0) is not a setting of this program; see `kuvend serve --help`" })
+            },
+            warnings: unknown.sorted().map { "\($0) is not a setting of this program; see `kuvend serve --help`" }
+        )
     }
 
     private init(values: Values, warnings: [String]) throws {
@@ -85,7 +94,9 @@ package struct Settings: Sendable {
         migrationDatabase = try values.location(.migrationDatabaseURL) ?? database
         databaseConnections = try values.integer(.databaseConnections, in: 2...200)
         secretKey = try values.text(.secretKey).map { text in
-            guard text.utf8.count >= 32 else { throw SettingError(.secretKey, text, "must have at least 32 characters") }
+            guard text.utf8.count >= 32 else {
+                throw SettingError(.secretKey, text, "must have at least 32 characters")
+            }
             return Secret(text)
         }
         roles = Set(
@@ -94,7 +105,8 @@ package struct Settings: Sendable {
                     throw SettingError(.roles, name, "is not one of http, worker, scheduler")
                 }
                 return role
-            })
+            }
+        )
         guard !roles.isEmpty else { throw SettingError(.roles, "", "names no role") }
         let level = values.text(.logLevel) ?? "info"
         guard let logLevel = Logger.Level(rawValue: level) else {
@@ -169,7 +181,10 @@ private struct Values {
         guard let text = value(address) else { return nil }
         guard let url = try? OutboundURL(text) else { throw SettingError(address, text, "is no http or https address") }
         return Settings.Provider(
-            baseURL: url, key: value(key).map(Secret.init), model: value(model) ?? model.fallback ?? "")
+            baseURL: url,
+            key: value(key).map(Secret.init),
+            model: value(model) ?? model.fallback ?? ""
+        )
     }
 
     func prices() throws -> ModelPrices {

@@ -1,6 +1,6 @@
+package import Jobs
 package import Kernel
 package import Storage
-package import Jobs
 package import Web
 
 /// The face of Billing.

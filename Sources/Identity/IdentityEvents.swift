@@ -1,6 +1,8 @@
 package import Kernel
 
-/// The events of Identity. They name people by their id only.
+/// The events of Identity.
+///
+/// They name people by their id only.
 package enum IdentityEvents {
     package static let all = [
         organizationCreated, organizationUpdated, organizationDeleted, userCreated, userUpdated, userDeleted, userSignedIn,

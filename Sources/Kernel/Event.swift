@@ -26,7 +26,9 @@ package struct Event: Sendable {
     package let type: EventType
     /// The id of what it happened to.
     package let subject: String
-    /// As `type.data` says. Holds no secret.
+    /// As `type.data` says.
+    ///
+    /// Holds no secret.
     package let data: JSON
     /// For edits: `{"field": {"before": …, "after": …}}`.
     package let changes: JSON?

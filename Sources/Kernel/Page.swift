@@ -38,7 +38,9 @@ package struct PageRequest: Sendable {
     }
 }
 
-/// A place in a list that is ordered by a time and an id. The text form is opaque to callers.
+/// A place in a list that is ordered by a time and an id.
+///
+/// The text form is opaque to callers.
 package struct Cursor: Sendable, Hashable {
     package let time: Timestamp
     package let high: UInt64
@@ -61,14 +63,19 @@ package struct Cursor: Sendable, Hashable {
     }
 
     package init?(_ text: String) {
-        guard text.utf8.count == 48, text.utf8.allSatisfy({ UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0 })
+        guard text.utf8.count == 48,
+            text.utf8.allSatisfy({
+                UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0
+            })
         else { return nil }
         let words = stride(from: 0, to: 48, by: 16).compactMap { offset in
             UInt64(text.dropFirst(offset).prefix(16), radix: 16)
         }
         guard words.count == 3 else { return nil }
         let milliseconds = Int64(bitPattern: words[0])
-        guard (Timestamp.earliest.milliseconds...Timestamp.latest.milliseconds).contains(milliseconds) else { return nil }
+        guard (Timestamp.earliest.milliseconds...Timestamp.latest.milliseconds).contains(milliseconds) else {
+            return nil
+        }
         time = Timestamp(milliseconds: milliseconds)
         high = words[1]
         low = words[2]

@@ -1,4 +1,6 @@
-/// One right: a resource and what may be done with it, `conversations:write`. Roles and API keys hold sets of them.
+/// One right: a resource and what may be done with it, `conversations:write`.
+///
+/// Roles and API keys hold sets of them.
 package struct Permission: Sendable, Hashable, CustomStringConvertible {
     package let name: String
 
@@ -51,7 +53,10 @@ package struct Principal: Sendable {
     package let session: String?
 
     package init(
-        actor: Actor, organization: ID<OrganizationEntity>, permissions: Set<Permission>, session: String? = nil
+        actor: Actor,
+        organization: ID<OrganizationEntity>,
+        permissions: Set<Permission>,
+        session: String? = nil
     ) {
         self.actor = actor
         self.organization = organization

@@ -52,7 +52,9 @@ package struct Problem: Error, Sendable, Hashable {
     package let status: Status
     /// Stable, dotted, for programs: `conversation.not_active`.
     package let code: String
-    /// One sentence for people. Never holds a secret or the words of a contact.
+    /// One sentence for people.
+    ///
+    /// Never holds a secret or the words of a contact.
     package let detail: String
     /// One entry for each field that was refused.
     package var errors: [FieldError]
@@ -62,7 +64,11 @@ package struct Problem: Error, Sendable, Hashable {
     package var headers: [String: String]
 
     package init(
-        _ status: Status, _ code: String, _ detail: String, errors: [FieldError] = [], retryAfterSeconds: Int? = nil,
+        _ status: Status,
+        _ code: String,
+        _ detail: String,
+        errors: [FieldError] = [],
+        retryAfterSeconds: Int? = nil,
         headers: [String: String] = [:]
     ) {
         self.status = status
@@ -77,7 +83,8 @@ package struct Problem: Error, Sendable, Hashable {
     package static func invalid(_ errors: [FieldError]) -> Problem {
         let fields = errors.prefix(3).map { $0.pointer.isEmpty ? "the body" : $0.pointer }.joined(separator: ", ")
         return Problem(
-            .badRequest, "request.invalid",
+            .badRequest,
+            "request.invalid",
             "The request is not valid: see \(fields)\(errors.count > 3 ? " and \(errors.count - 3) more" : "").",
             errors: errors
         )
@@ -89,7 +96,9 @@ package struct Problem: Error, Sendable, Hashable {
     }
 }
 
-/// An error that knows what the caller is told. Every other error is logged and answered as an internal error.
+/// An error that knows what the caller is told.
+///
+/// Every other error is logged and answered as an internal error.
 package protocol ProblemConvertible: Error {
     var problem: Problem { get }
 }

@@ -1,4 +1,6 @@
-/// Marks the ids of organizations, the unit of tenancy. The entity itself lives in Identity.
+/// Marks the ids of organizations, the unit of tenancy.
+///
+/// The entity itself lives in Identity.
 package enum OrganizationEntity {}
 /// Marks the ids of users.
 package enum UserEntity {}
@@ -60,7 +62,10 @@ package struct OrganizationScope: Sendable, Hashable {
     package let idempotency: IdempotencyClaim?
 
     private init(
-        id: ID<OrganizationEntity>, actor: Actor, origin: RequestOrigin?, idempotency: IdempotencyClaim? = nil
+        id: ID<OrganizationEntity>,
+        actor: Actor,
+        origin: RequestOrigin?,
+        idempotency: IdempotencyClaim? = nil
     ) {
         self.id = id
         self.actor = actor
@@ -70,7 +75,9 @@ package struct OrganizationScope: Sendable, Hashable {
 
     /// After a token or a key was checked, or for the organization that a sign-up is about to create.
     package static func authenticated(
-        _ id: ID<OrganizationEntity>, as actor: Actor, from origin: RequestOrigin? = nil
+        _ id: ID<OrganizationEntity>,
+        as actor: Actor,
+        from origin: RequestOrigin? = nil
     ) -> OrganizationScope {
         OrganizationScope(id: id, actor: actor, origin: origin)
     }
@@ -103,8 +110,9 @@ package struct IdempotencyClaim: Sendable, Hashable {
     }
 }
 
-/// Why the product looks at rows of more than one organization. Row level security knows each purpose and what it may
-/// see; there is no purpose that sees everything.
+/// Why the product looks at rows of more than one organization.
+///
+/// Row level security knows each purpose and what it may see; there is no purpose that sees everything.
 package enum SystemPurpose: String, Sendable, Hashable {
     /// Finds the account, key or session that a credential names.
     case authentication

@@ -1,4 +1,6 @@
-/// A value that must not be printed: keys, tokens, passwords. Its descriptions and mirrors show none of it.
+/// A value that must not be printed: keys, tokens, passwords.
+///
+/// Its descriptions and mirrors show none of it.
 package struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     /// The value itself, for the one call that needs it.
     package let exposed: String

@@ -65,7 +65,9 @@ extension Duration {
 // MARK: - Text (RFC 3339)
 
 extension Timestamp {
-    /// RFC 3339 in UTC with milliseconds, always 24 characters: `2026-11-24T05:21:54.123Z`. Sorts as text.
+    /// RFC 3339 in UTC with milliseconds, always 24 characters: `2026-11-24T05:21:54.123Z`.
+    ///
+    /// Sorts as text.
     package var description: String {
         String(unsafeUninitializedCapacity: 24) { buffer in
             write(into: buffer)
@@ -106,11 +108,14 @@ extension Timestamp {
     }
 
     /// Reads RFC 3339 with any offset and any fraction (digits past the millisecond are cut); a leap second counts as
-    /// the second after it. Years below 1 and dates that no calendar has are nil.
+    /// the second after it.
+    ///
+    /// Years below 1 and dates that no calendar has are nil.
     package init?(_ text: some StringProtocol) {
         var reader = DigitReader(Array(text.utf8))
         guard let year = reader.number(digits: 4), reader.skip("-"), let month = reader.number(digits: 2),
-            reader.skip("-"), let day = reader.number(digits: 2), reader.skip("T") || reader.skip("t") || reader.skip(" "),
+            reader.skip("-"), let day = reader.number(digits: 2),
+            reader.skip("T") || reader.skip("t") || reader.skip(" "),
             let hour = reader.number(digits: 2), reader.skip(":"), let minute = reader.number(digits: 2),
             reader.skip(":"), let second = reader.number(digits: 2)
         else { return nil }

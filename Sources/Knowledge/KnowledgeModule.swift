@@ -1,6 +1,6 @@
+package import Jobs
 package import Kernel
 package import Storage
-package import Jobs
 package import Web
 
 /// The face of Knowledge.
@@ -11,7 +11,10 @@ package struct KnowledgeModule: Sendable {
 
     /// - Parameter cacheBudget: Bytes of memory for the vectors of the organizations that searched last.
     package init(
-        database: any Database, embedder: any Embedder, cacheBudget: Int, now: @escaping @Sendable () -> Timestamp
+        database: any Database,
+        embedder: any Embedder,
+        cacheBudget: Int,
+        now: @escaping @Sendable () -> Timestamp
     ) {
         sources = KnowledgeSourceService(database: database, now: now)
         search = KnowledgeSearch(database: database, embedder: embedder, cacheBudget: cacheBudget)

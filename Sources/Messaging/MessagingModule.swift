@@ -15,14 +15,20 @@ package struct MessagingModule: Sendable {
     ///   - countConversation: Counts a new conversation for billing, in its transaction.
     ///   - agentExists: Whether the organization has an agent.
     package init(
-        database: any Database, requestReply: @escaping ReplyRequest, countConversation: @escaping UsageCounter,
+        database: any Database,
+        requestReply: @escaping ReplyRequest,
+        countConversation: @escaping UsageCounter,
         agentExists: @escaping @Sendable (any Transaction, ID<AgentEntity>, OrganizationScope) throws -> Bool,
         now: @escaping @Sendable () -> Timestamp
     ) {
         channels = ChannelService(database: database, agentExists: agentExists, now: now)
         contacts = ContactService(database: database, now: now)
         conversations = ConversationService(
-            database: database, countConversation: countConversation, agentExists: agentExists, now: now)
+            database: database,
+            countConversation: countConversation,
+            agentExists: agentExists,
+            now: now
+        )
         messages = MessageService(database: database, requestReply: requestReply, now: now)
         stream = ConversationStream(database: database)
     }

@@ -1,7 +1,9 @@
 import Storage
 
 /// The full-text index of one text column, with the same words on both engines: letters and digits, case and Latin
-/// diacritics folded, no stemming. The index knows the organization of each row, so a search stays inside it.
+/// diacritics folded, no stemming.
+///
+/// The index knows the organization of each row, so a search stays inside it.
 enum FullText {
     static func index(_ table: String, column: String) -> [SQL] {
         [
@@ -10,21 +12,24 @@ enum FullText {
                 CREATE VIRTUAL TABLE \(table)_search USING fts5(
                     organization_id, \(column), content = '\(table)', tokenize = "unicode61 remove_diacritics 2"
                 )
-                """),
+                """
+            ),
             RowSecurity.sqlite(
                 """
                 CREATE TRIGGER \(table)_search_insert AFTER INSERT ON \(table) BEGIN
                     INSERT INTO \(table)_search (rowid, organization_id, \(column))
                     VALUES (new.rowid, new.organization_id, new.\(column));
                 END
-                """),
+                """
+            ),
             RowSecurity.sqlite(
                 """
                 CREATE TRIGGER \(table)_search_delete AFTER DELETE ON \(table) BEGIN
                     INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
                     VALUES ('delete', old.rowid, old.organization_id, old.\(column));
                 END
-                """),
+                """
+            ),
             RowSecurity.sqlite(
                 """
                 CREATE TRIGGER \(table)_search_update AFTER UPDATE OF \(column) ON \(table) BEGIN
@@ -33,13 +38,15 @@ enum FullText {
                     INSERT INTO \(table)_search (rowid, organization_id, \(column))
                     VALUES (new.rowid, new.organization_id, new.\(column));
                 END
-                """),
+                """
+            ),
             RowSecurity.postgres(
                 """
                 ALTER TABLE \(table) ADD COLUMN search_words tsvector GENERATED ALWAYS AS (
                     to_tsvector('simple', translate(lower(left(\(column), 200000)), '\(SearchFolding.marked)', '\(SearchFolding.plain)'))
                 ) STORED
-                """),
+                """
+            ),
             RowSecurity.postgres("CREATE INDEX \(table)_search_idx ON \(table) USING gin (search_words)"),
         ]
     }

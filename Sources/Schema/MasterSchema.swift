@@ -120,14 +120,20 @@ enum MasterSchema {
             """,
         ]
             + RowSecurity.tenant(
-                "organizations", column: "id", select: [.authentication, .feed, .maintenance], update: [.maintenance])
+                "organizations",
+                column: "id",
+                select: [.authentication, .feed, .maintenance],
+                update: [.maintenance]
+            )
             + RowSecurity.tenant(
                 "users",
                 also: """
                     EXISTS (SELECT 1 FROM memberships WHERE memberships.user_id = users.id AND memberships.organization_id
                         = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid))
                     """,
-                select: [.authentication], update: [.authentication])
+                select: [.authentication],
+                update: [.authentication]
+            )
             + RowSecurity.tenant("memberships", select: [.authentication])
             + RowSecurity.tenant("api_keys", select: [.authentication], update: [.authentication])
             + RowSecurity.tenant("sessions", all: [.authentication], delete: [.maintenance])
@@ -624,8 +630,10 @@ enum MasterSchema {
             )
             """,
             RowSecurity.postgres(
-                "ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)"),
-        ] + RowSecurity.tenant("jobs", all: [.queue], insert: [.feed]) + RowSecurity.system("job_schedules", purpose: .queue)
+                "ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)"
+            ),
+        ] + RowSecurity.tenant("jobs", all: [.queue], insert: [.feed])
+            + RowSecurity.system("job_schedules", purpose: .queue)
     }
 
     private static var events: [SQL] {

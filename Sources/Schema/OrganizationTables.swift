@@ -1,6 +1,8 @@
 extension ProductSchema {
-    /// Every table with rows of organizations by the column `organization_id`, those that refer to others first: the order
-    /// in which an organization is deleted. A test holds it to the database.
+    /// Every table with rows of organizations by the column `organization_id`, those that refer to others first: the
+    /// order in which an organization is deleted.
+    ///
+    /// A test holds it to the database.
     package static let organizationTables = [
         "idempotency_keys", "jobs", "events", "audit_logs", "webhook_subscriptions",
         "call_transcripts", "call_turns", "call_sessions",

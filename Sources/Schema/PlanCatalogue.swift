@@ -1,7 +1,9 @@
 import Kernel
 import Storage
 
-/// Migration 101: the 18 plans, 3 products x 3 tiers x 2 billing periods. Prices are in euros.
+/// Migration 101: the 18 plans, 3 products x 3 tiers x 2 billing periods.
+///
+/// Prices are in euros.
 enum PlanCatalogue {
     static var statements: [SQL] {
         products.flatMap { product in
@@ -35,21 +37,24 @@ enum PlanCatalogue {
                 Tier(name: "standard", monthlyPrice: 49, conversations: 1_000, calls: 0),
                 Tier(name: "pro", monthlyPrice: 149, conversations: 10_000, calls: 0),
                 Tier(name: "enterprise", monthlyPrice: 499, conversations: nil, calls: 0),
-            ]),
+            ]
+        ),
         Product(
             name: "voice",
             tiers: [
                 Tier(name: "standard", monthlyPrice: 79, conversations: 0, calls: 500),
                 Tier(name: "pro", monthlyPrice: 249, conversations: 0, calls: 5_000),
                 Tier(name: "enterprise", monthlyPrice: 799, conversations: 0, calls: nil),
-            ]),
+            ]
+        ),
         Product(
             name: "bundle",
             tiers: [
                 Tier(name: "standard", monthlyPrice: 109, conversations: 1_000, calls: 500),
                 Tier(name: "pro", monthlyPrice: 349, conversations: 10_000, calls: 5_000),
                 Tier(name: "enterprise", monthlyPrice: 1_149, conversations: nil, calls: nil),
-            ]),
+            ]
+        ),
     ]
 
     private static func limits(_ product: Product, _ tier: Tier, saving: Int64?) -> JSON {

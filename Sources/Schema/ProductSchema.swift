@@ -7,6 +7,8 @@ package enum ProductSchema {
         Migration(101, "seed_plans", PlanCatalogue.statements),
     ]
 
-    /// The role whose rights the server's connections have. It owns nothing and cannot bypass row level security.
+    /// The role whose rights the server's connections have.
+    ///
+    /// It owns nothing and cannot bypass row level security.
     package static let serverRole = "kuvend_app"
 }

@@ -1,15 +1,22 @@
 import Kernel
 import Storage
 
-/// Who may see the rows of a table on PostgreSQL. SQLite has no roles; there these statements are blank.
+/// Who may see the rows of a table on PostgreSQL.
+///
+/// SQLite has no roles; there these statements are blank.
 enum RowSecurity {
     /// Rows of one organization, seen by transactions that act in it, and by the purposes listed for a command.
     ///
     /// - Parameter column: The column that holds the organization.
     static func tenant(
-        _ table: String, column: String = "organization_id", also visibleIf: String? = nil,
-        all: [SystemPurpose] = [], select: [SystemPurpose] = [], insert: [SystemPurpose] = [],
-        update: [SystemPurpose] = [], delete: [SystemPurpose] = []
+        _ table: String,
+        column: String = "organization_id",
+        also visibleIf: String? = nil,
+        all: [SystemPurpose] = [],
+        select: [SystemPurpose] = [],
+        insert: [SystemPurpose] = [],
+        update: [SystemPurpose] = [],
+        delete: [SystemPurpose] = []
     ) -> [SQL] {
         let own = "\(column) = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid)"
         var statements = protect(table)
@@ -31,7 +38,8 @@ enum RowSecurity {
                 default: "USING (\(condition))"
                 }
             statements.append(
-                postgres("CREATE POLICY purpose_\(command.lowercased()) ON \(table) FOR \(command) \(clauses)"))
+                postgres("CREATE POLICY purpose_\(command.lowercased()) ON \(table) FOR \(command) \(clauses)")
+            )
         }
         return statements
     }
@@ -58,7 +66,8 @@ enum RowSecurity {
             END IF;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END $$
-        """)
+        """
+    )
 
     /// Lets the migrating user take the server's role, so that one address can serve for both.
     static let membership = postgres("GRANT \(ProductSchema.serverRole) TO CURRENT_USER")

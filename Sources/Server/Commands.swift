@@ -14,7 +14,8 @@ struct Serve: AsyncParsableCommand {
             + Setting.all.map { setting in
                 "  \(setting.environmentName)\n      \(setting.summary)"
                     + (setting.fallback.map { " Default: \($0)." } ?? "")
-            }.joined(separator: "\n"))
+            }.joined(separator: "\n")
+    )
 
     @OptionGroup var common: CommonOptions
 
@@ -54,7 +55,8 @@ struct Serve: AsyncParsableCommand {
 
 struct Migrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Bring the database to this version: all pending migrations or none.")
+        abstract: "Bring the database to this version: all pending migrations or none."
+    )
 
     @OptionGroup var common: CommonOptions
 
@@ -85,7 +87,11 @@ struct Migrate: AsyncParsableCommand {
                 return try await Databases.migrate(settings, logger: logger) { line in say(line) }
             }
             let database = try await Databases.open(
-                settings.migrationDatabase, connections: 2, role: nil, logger: logger)
+                settings.migrationDatabase,
+                connections: 2,
+                role: nil,
+                logger: logger
+            )
             defer { Task { await database.close() } }
             let migrator = try Migrator(ProductSchema.migrations)
             if status {
@@ -102,7 +108,9 @@ struct Migrate: AsyncParsableCommand {
 
 struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "demo", abstract: "Seed a demo organization on a running server and ask its agent a question.")
+        commandName: "demo",
+        abstract: "Seed a demo organization on a running server and ask its agent a question."
+    )
 
     @OptionGroup var common: CommonOptions
 
@@ -131,7 +139,9 @@ struct DemoCommand: AsyncParsableCommand {
 
     private static func demo(_ settings: Settings, _ url: String, _ directory: String, _ logger: Logger) -> Demo {
         Demo(
-            baseURL: url, dataDirectory: settings.dataDirectory, documents: Demo.documents(in: directory),
+            baseURL: url,
+            dataDirectory: settings.dataDirectory,
+            documents: Demo.documents(in: directory),
             logger: logger
         ) { text, isLineEnd in
             FileHandle.standardOutput.write(Data((text + (isLineEnd ? "\n" : "")).utf8))
@@ -141,7 +151,9 @@ struct DemoCommand: AsyncParsableCommand {
 
 struct OpenAPICommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "openapi", abstract: "Print the OpenAPI 3.1 description of the API.")
+        commandName: "openapi",
+        abstract: "Print the OpenAPI 3.1 description of the API."
+    )
 
     @OptionGroup var common: CommonOptions
 
@@ -154,7 +166,9 @@ struct OpenAPICommand: AsyncParsableCommand {
 
 struct DoctorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "Check settings, database, rights, pgvector, clock and disk; say what to do.")
+        commandName: "doctor",
+        abstract: "Check settings, database, rights, pgvector, clock and disk; say what to do."
+    )
 
     @OptionGroup var common: CommonOptions
 
@@ -163,7 +177,9 @@ struct DoctorCommand: AsyncParsableCommand {
         let logger = Telemetry.start(level: settings.logLevel)
         let findings = await Doctor(settings: settings, logger: logger).examine()
         for finding in findings {
-            say("\(finding.verdict.rawValue.padding(toLength: 8, withPad: " ", startingAt: 0)) \(finding.name): \(finding.detail)")
+            say(
+                "\(finding.verdict.rawValue.padding(toLength: 8, withPad: " ", startingAt: 0)) \(finding.name): \(finding.detail)"
+            )
             if let advice = finding.advice { say("         → \(advice)") }
         }
         if findings.contains(where: { $0.verdict == .bad }) { throw ExitCode.failure }
@@ -173,7 +189,8 @@ struct DoctorCommand: AsyncParsableCommand {
 struct Backup: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write a consistent copy of a live SQLite database.",
-        discussion: "The server may go on running. For PostgreSQL use pg_dump or the tools of your provider.")
+        discussion: "The server may go on running. For PostgreSQL use pg_dump or the tools of your provider."
+    )
 
     @OptionGroup var common: CommonOptions
 

@@ -33,7 +33,10 @@ struct CommonOptions: ParsableArguments {
         if quiet, environment["KUVEND_LOG_LEVEL"] == nil { environment["KUVEND_LOG_LEVEL"] = "warning" }
         do {
             return try await Settings.load(
-                flags: flags.merging(more) { $1 }, environment: environment, file: config)
+                flags: flags.merging(more) { $1 },
+                environment: environment,
+                file: config
+            )
         } catch {
             throw CleanExit.failure(error)
         }

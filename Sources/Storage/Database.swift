@@ -1,6 +1,8 @@
 package import Kernel
 
-/// A database and the connections to it. Two drivers: `SQLiteDatabase` and `PostgresDatabase`.
+/// A database and the connections to it.
+///
+/// Two drivers: `SQLiteDatabase` and `PostgresDatabase`.
 ///
 /// Bodies are synchronous and run on the driver's own threads. They see the rows of their scope only: on PostgreSQL
 /// row level security enforces it, on SQLite the statements' own conditions do.
@@ -11,13 +13,16 @@ package protocol Database: Sendable {
 
     /// A consistent view of the rows. Writing in it is an error.
     func read<Value: Sendable>(
-        in scope: DataScope, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        in scope: DataScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value
 
     /// Changes rows. When this returns the change is durable; when it throws, nothing of it remains - except after
     /// `StorageError.commitUnknown`.
     func write<Value: Sendable>(
-        in scope: DataScope, isolation: Isolation, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        in scope: DataScope,
+        isolation: Isolation,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value
 
     /// Runs `body` in a transaction that no other migrator, on any node, can overlap. Statements are not scoped.
@@ -39,26 +44,30 @@ package enum Isolation: Sendable {
 
 extension Database {
     package func read<Value: Sendable>(
-        _ scope: OrganizationScope, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        _ scope: OrganizationScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await read(in: .organization(scope), body)
     }
 
     package func write<Value: Sendable>(
-        _ scope: OrganizationScope, isolation: Isolation = .serializable,
+        _ scope: OrganizationScope,
+        isolation: Isolation = .serializable,
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await write(in: .organization(scope), isolation: isolation, body)
     }
 
     package func read<Value: Sendable>(
-        for purpose: SystemPurpose, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        for purpose: SystemPurpose,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await read(in: .system(purpose), body)
     }
 
     package func write<Value: Sendable>(
-        for purpose: SystemPurpose, isolation: Isolation = .serializable,
+        for purpose: SystemPurpose,
+        isolation: Isolation = .serializable,
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await write(in: .system(purpose), isolation: isolation, body)

@@ -1,6 +1,8 @@
 package import Kernel
 
-/// The columns of one result row, read from left to right. Valid only inside the closure that receives it.
+/// The columns of one result row, read from left to right.
+///
+/// Valid only inside the closure that receives it.
 package struct Row {
     package let source: any RowSource
     /// The column that `next()` reads.
@@ -8,13 +10,17 @@ package struct Row {
 
     package init(source: any RowSource) { self.source = source }
 
-    /// The next column. The type follows from where the value goes; an unexpected NULL or type throws.
+    /// The next column.
+    ///
+    /// The type follows from where the value goes; an unexpected NULL or type throws.
     package mutating func next<Value: ColumnDecodable>(_: Value.Type = Value.self) throws -> Value {
         defer { column += 1 }
         return try Value(column: column, of: source)
     }
 
-    /// The bytes of a text column or of encoded JSON, without a copy; nil for NULL. Valid as long as the row is.
+    /// The bytes of a text column or of encoded JSON, without a copy; nil for NULL.
+    ///
+    /// Valid as long as the row is.
     package mutating func nextText() throws -> UnsafeBufferPointer<UInt8>? {
         defer { column += 1 }
         return source.isNull(column) ? nil : try source.text(column)
@@ -28,8 +34,10 @@ package struct Row {
     package mutating func skip() { column += 1 }
 }
 
-/// What a driver can read from a column. Columns count from 0; a call on a NULL column throws
-/// `StorageError.unexpectedValue`. Buffers are valid until the row is left.
+/// What a driver can read from a column.
+///
+/// Columns count from 0; a call on a NULL column throws `StorageError.unexpectedValue`. Buffers are valid until the row
+/// is left.
 package protocol RowSource: AnyObject {
     func isNull(_ column: Int) -> Bool
     func bool(_ column: Int) throws -> Bool
@@ -160,7 +168,9 @@ package struct InetText: ColumnDecodable, SQLBindable, Sendable, Hashable {
     package var sqlValue: SQLValue { .inet(text) }
 }
 
-/// Enumerations that are stored as their raw text. Conform with an empty extension.
+/// Enumerations that are stored as their raw text.
+///
+/// Conform with an empty extension.
 package protocol StoredEnumeration: RawRepresentable, ColumnDecodable, SQLBindable where RawValue == String {}
 
 extension StoredEnumeration {

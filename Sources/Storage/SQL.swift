@@ -101,7 +101,9 @@ package enum Dialect: String, Sendable, CaseIterable {
     case postgres
 }
 
-/// A parameter. What each becomes in either database: `docs/decisions/0002-types.md`.
+/// A parameter.
+///
+/// What each becomes in either database: `docs/decisions/0002-types.md`.
 package enum SQLValue: Sendable, Hashable {
     case null
     case bool(Bool)
@@ -180,7 +182,9 @@ extension Fragment {
     package static let text = Fragment(sqlite: "TEXT", postgres: "text COLLATE \"C\"")
     /// A number that the database gives out in increasing order, as the primary key.
     package static let serialKey = Fragment(
-        sqlite: "INTEGER PRIMARY KEY AUTOINCREMENT", postgres: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
+        sqlite: "INTEGER PRIMARY KEY AUTOINCREMENT",
+        postgres: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+    )
 
     package static func vector(_ dimensions: Int) -> Fragment {
         Fragment(sqlite: "BLOB", postgres: "vector(\(dimensions))")
@@ -193,8 +197,12 @@ extension Fragment {
 
     /// The number of the transaction that writes, in the order in which transactions began to write.
     package static let transactionNumber = Fragment(
-        sqlite: "0", postgres: "(pg_current_xact_id()::text)::bigint")
+        sqlite: "0",
+        postgres: "(pg_current_xact_id()::text)::bigint"
+    )
     /// Every transaction with a number below this one has ended.
     package static let oldestOpenTransaction = Fragment(
-        sqlite: "9223372036854775807", postgres: "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint")
+        sqlite: "9223372036854775807",
+        postgres: "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
+    )
 }

@@ -1,7 +1,9 @@
 package import Kernel
 
 /// The words of a full-text query: letters and digits only, so no text from outside can reach the query languages of
-/// the engines. At most 32 words of at most 64 characters.
+/// the engines.
+///
+/// At most 32 words of at most 64 characters.
 package struct SearchWords: Sendable {
     package static let maximumCount = 32
 
@@ -49,7 +51,9 @@ package struct SearchWords: Sendable {
         case any
     }
 
-    /// A query for FTS5. Words match as prefixes when they have at least `prefixLength` characters.
+    /// A query for FTS5.
+    ///
+    /// Words match as prefixes when they have at least `prefixLength` characters.
     package func fts5(_ match: Match, column: String, prefixLength: Int = 4) -> String {
         let terms = words.map { $0.count >= prefixLength ? "\"\($0)\"*" : "\"\($0)\"" }
         return "\(column) : (\(terms.joined(separator: match == .all ? " AND " : " OR ")))"
@@ -65,8 +69,9 @@ package struct SearchWords: Sendable {
     }
 }
 
-/// Latin letters with marks and what they fold to, as FTS5's `remove_diacritics 2` does. Both cases are listed because
-/// PostgreSQL's `lower` leaves them alone where the database has the C locale.
+/// Latin letters with marks and what they fold to, as FTS5's `remove_diacritics 2` does.
+///
+/// Both cases are listed because PostgreSQL's `lower` leaves them alone where the database has the C locale.
 package enum SearchFolding {
     private static let lower = "àáâãäåāăąçćĉċčďèéêëēĕėęěĝğġģĥìíîïĩīĭįĵķĺļľñńņňòóôõöōŏőŕŗřśŝşšţťùúûüũūŭůűųŵýÿŷźżž"
     private static let upper = "ÀÁÂÃÄÅĀĂĄÇĆĈĊČĎÈÉÊËĒĔĖĘĚĜĞĠĢĤÌÍÎÏĨĪĬĮĴĶĹĻĽÑŃŅŇÒÓÔÕÖŌŎŐŔŖŘŚŜŞŠŢŤÙÚÛÜŨŪŬŮŰŲŴÝŸŶŹŻŽ"
@@ -77,7 +82,9 @@ package enum SearchFolding {
     package static let plain = base + base
 
     private static let folds = Dictionary(
-        zip(marked.unicodeScalars, plain.unicodeScalars), uniquingKeysWith: { first, _ in first })
+        zip(marked.unicodeScalars, plain.unicodeScalars),
+        uniquingKeysWith: { first, _ in first }
+    )
 
     static func fold(_ word: String) -> String {
         var folded = String.UnicodeScalarView()
@@ -89,7 +96,11 @@ package enum SearchFolding {
 extension Transaction {
     /// A condition on a table that has a full-text index (`Schema`): its rows hold the words, in the organization.
     package func matches(
-        _ words: SearchWords, _ match: SearchWords.Match, in table: String, column: String, of scope: OrganizationScope
+        _ words: SearchWords,
+        _ match: SearchWords.Match,
+        in table: String,
+        column: String,
+        of scope: OrganizationScope
     ) -> SQL {
         switch dialect {
         case .sqlite:

@@ -1,8 +1,9 @@
 package import Kernel
 import Synchronization
 
-/// Something that others may be waiting for. Signals are hints: they may be lost or repeated, so whoever waits for one
-/// also looks at the rows from time to time.
+/// Something that others may be waiting for.
+///
+/// Signals are hints: they may be lost or repeated, so whoever waits for one also looks at the rows from time to time.
 package enum Signal: Sendable, Hashable {
     /// A job was made ready in a lane.
     case jobs(lane: String)
@@ -33,7 +34,9 @@ package enum Signal: Sendable, Hashable {
     }
 }
 
-/// Marks the ids of conversations. The entity itself lives in Messaging.
+/// Marks the ids of conversations.
+///
+/// The entity itself lives in Messaging.
 package enum ConversationEntity {}
 
 /// Hands signals to those who wait on this node.
@@ -47,7 +50,9 @@ package final class SignalHub: Sendable {
 
     package init() {}
 
-    /// Signals from now on, folded: several that arrive while nobody looks count as one. Ends when dropped.
+    /// Signals from now on, folded: several that arrive while nobody looks count as one.
+    ///
+    /// Ends when dropped.
     package func subscribe(to signal: Signal) -> AsyncStream<Void> {
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let unsubscribe = add(to: signal) { continuation.yield() }

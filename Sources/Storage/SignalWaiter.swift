@@ -1,7 +1,9 @@
 import Kernel
 import Synchronization
 
-/// Waits for one signal again and again, with a limit to each wait. A signal that came between two waits counts.
+/// Waits for one signal again and again, with a limit to each wait.
+///
+/// A signal that came between two waits counts.
 package final class SignalWaiter: Sendable {
     private struct State {
         var isSignalled = false

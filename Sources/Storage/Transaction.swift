@@ -124,9 +124,19 @@ extension StorageError: ProblemConvertible {
     package var problem: Problem {
         switch self {
         case .conflict:
-            Problem(.conflict, "storage.conflict", "Other changes kept getting in the way. Try again.", retryAfterSeconds: 1)
+            Problem(
+                .conflict,
+                "storage.conflict",
+                "Other changes kept getting in the way. Try again.",
+                retryAfterSeconds: 1
+            )
         case .unavailable, .closed, .commitUnknown:
-            Problem(.unavailable, "storage.unavailable", "The database cannot be reached right now.", retryAfterSeconds: 2)
+            Problem(
+                .unavailable,
+                "storage.unavailable",
+                "The database cannot be reached right now.",
+                retryAfterSeconds: 2
+            )
         case .timedOut:
             Problem(.unavailable, "storage.timed_out", "The database took too long to answer.", retryAfterSeconds: 2)
         case .unstorable(let what):

@@ -4,6 +4,7 @@ import Foundation
 import Kernel
 import Logging
 import NIOCore
+import NIOHTTP1
 import Schema
 import Storage
 import Synchronization

@@ -12,7 +12,10 @@ struct AttemptTests {
         var description: String { "the key is sk-secret" }
     }
 
-    @Test("a failing job is tried again after the back-off, then quarantined with its reason", arguments: TestDatabase.kinds)
+    @Test(
+        "a failing job is tried again after the back-off, then quarantined with its reason",
+        arguments: TestDatabase.kinds
+    )
     func retries(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in
             try await harness.enqueue([ReplyWork(label: "x")])
@@ -138,7 +141,10 @@ struct AttemptTests {
         }
     }
 
-    @Test("after a lost lease the job runs elsewhere and the late worker can finish nothing", arguments: TestDatabase.kinds)
+    @Test(
+        "after a lost lease the job runs elsewhere and the late worker can finish nothing",
+        arguments: TestDatabase.kinds
+    )
     func lostLease(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in
             try await harness.enqueue([ReplyWork(label: "x")])
@@ -164,7 +170,9 @@ struct AttemptTests {
                     try await effect(context, "late")
                 }
             }
-            let other = try harness.runner { $0.handle(ReplyWork.self) { _, context in try await effect(context, "other") } }
+            let other = try harness.runner {
+                $0.handle(ReplyWork.self) { _, context in try await effect(context, "other") }
+            }
 
             async let lateRun = late.runOnce(.interactive)
             try await started.pass()
@@ -293,6 +301,30 @@ struct AttemptTests {
             let job = try #require(try await harness.jobs().first)
             #expect(job.state == "ready")
             #expect(job.lastError == "worker lost")
+        }
+    }
+
+    @Test("what a handler does after it has finished its job is not cancelled", arguments: TestDatabase.kinds)
+    func afterFinish(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.enqueue([ReplyWork(label: "x")])
+            let (finished, mayGoOn) = (Gate(), Gate())
+            let ends = Log<Bool>()
+            let runner = try harness.runner {
+                $0.handle(ReplyWork.self) { _, context in
+                    try await harness.database.write(context.scope) { tx in try context.finish(in: tx) }
+                    finished.open()
+                    try await mayGoOn.pass()
+                    ends.append(!Task.isCancelled)
+                }
+            }
+            async let run = runner.runOnce(.interactive)
+            try await finished.pass()
+            try await runner.heartbeat()
+            mayGoOn.open()
+            #expect(try await run == 1)
+            #expect(ends.all == [true])
+            #expect(try await harness.jobs().isEmpty)
         }
     }
 

@@ -7,10 +7,16 @@ import TestKit
 import Testing
 
 private let closed = EventType(
-    "conversation.closed", resource: "conversation", "A conversation was closed.",
-    data: .object([.required("number", .integer())]), example: ["number": 1])
+    "conversation.closed",
+    resource: "conversation",
+    "A conversation was closed.",
+    data: .object([.required("number", .integer())]),
+    example: ["number": 1]
+)
 
-private func event(_ number: Int) -> Event { Event(closed, subject: "\(number)", data: ["number": .integer(Int64(number))]) }
+private func event(_ number: Int) -> Event {
+    Event(closed, subject: "\(number)", data: ["number": .integer(Int64(number))])
+}
 
 extension Harness {
     fileprivate func record(_ numbers: some Sequence<Int> & Sendable, in scope: OrganizationScope? = nil) async throws {
@@ -24,8 +30,10 @@ extension Harness {
         try await database.read(for: .feed) { tx in try EventFeed.read(after: place, limit: limit, in: tx) }
     }
 
-    /// The feed once it has so many events. On PostgreSQL it ends before the oldest transaction that is open anywhere in the
-    /// cluster, and other tests have some.
+    /// The feed once it has so many events.
+    ///
+    /// On PostgreSQL it ends before the oldest transaction that is open anywhere in the cluster, and other tests have
+    /// some.
     fileprivate func feed(reaching count: Int) async throws -> [RecordedEvent] {
         for _ in 0..<20_000 {
             let events = try await feed()
@@ -57,7 +65,9 @@ private struct Counting: EventConsumer {
 struct EventTests {
     @Test("the catalogue refuses a name twice and an example that does not fit")
     func catalogue() throws {
-        #expect(throws: EventCatalogue.Failure.duplicate("conversation.closed")) { try EventCatalogue([closed, closed]) }
+        #expect(throws: EventCatalogue.Failure.duplicate("conversation.closed")) {
+            try EventCatalogue([closed, closed])
+        }
         let wrong = EventType("a.b", resource: "a", "", data: .object([.required("x", .boolean)]), example: ["x": 1])
         #expect(throws: EventCatalogue.Failure.self) { try EventCatalogue([wrong]) }
         let catalogue = try EventCatalogue([closed])
@@ -70,7 +80,10 @@ struct EventTests {
         #expect(try #require(EventPlace(text)).description == text)
     }
 
-    @Test("other texts are no place", arguments: ["", "-", "1", "-1--1", "1-2-3", "9223372036854775808-1", "a-b", " 1-2"])
+    @Test(
+        "other texts are no place",
+        arguments: ["", "-", "1", "-1--1", "1-2-3", "9223372036854775808-1", "a-b", " 1-2"]
+    )
     func noPlace(text: String) { #expect(EventPlace(text) == nil) }
 
     @Test("an event keeps what was recorded", arguments: TestDatabase.kinds)
@@ -78,13 +91,17 @@ struct EventTests {
         try await withHarness(on: kind) { harness in
             let user = ID<UserEntity>()
             let scope = OrganizationScope.authenticated(
-                harness.organization.id, as: .user(user),
-                from: RequestOrigin(requestID: "r1", address: "192.0.2.7", userAgent: "curl/8"))
+                harness.organization.id,
+                as: .user(user),
+                from: RequestOrigin(requestID: "r1", address: "192.0.2.7", userAgent: "curl/8")
+            )
             let now = harness.now
             try await harness.database.write(scope) { tx in
                 try tx.record(
-                    Event(closed, subject: "c1", data: ["number": 7], changes: ["status": ["before": "active"]]), in: scope,
-                    now: now)
+                    Event(closed, subject: "c1", data: ["number": 7], changes: ["status": ["before": "active"]]),
+                    in: scope,
+                    now: now
+                )
             }
             let event = try #require(try await harness.feed(reaching: 1).first)
             #expect(event.organization == scope.id)
@@ -161,7 +178,10 @@ struct EventTests {
             try await harness.record(2...3, in: .job(of: ID()))
             let early = try await harness.feed()
             let loop = EventConsumerLoop(
-                database: harness.database, consumer: Counting(name: "early", now: now), logger: Harness.logger)
+                database: harness.database,
+                consumer: Counting(name: "early", now: now),
+                logger: Harness.logger
+            )
             let consumedEarly = try await loop.runOnce()
             mayCommit.signal()
             try await slow
@@ -180,7 +200,12 @@ struct EventTests {
                 for writer in 0..<4 {
                     group.addTask {
                         let scope = OrganizationScope.job(of: ID())
-                        for round in 0..<25 { try await harness.record([writer * 100 + round * 2, writer * 100 + round * 2 + 1], in: scope) }
+                        for round in 0..<25 {
+                            try await harness.record(
+                                [writer * 100 + round * 2, writer * 100 + round * 2 + 1],
+                                in: scope
+                            )
+                        }
                     }
                 }
                 group.addTask {
@@ -237,9 +262,14 @@ struct EventTests {
             let isBroken = Mutex(true)
             let failing = EventConsumerLoop(
                 database: harness.database,
-                consumer: FailingConsumer(isBroken: { isBroken.withLock { $0 } }, now: harness.now), logger: Harness.logger)
+                consumer: FailingConsumer(isBroken: { isBroken.withLock { $0 } }, now: harness.now),
+                logger: Harness.logger
+            )
             let other = EventConsumerLoop(
-                database: harness.database, consumer: Counting(name: "other", now: harness.now), logger: Harness.logger)
+                database: harness.database,
+                consumer: Counting(name: "other", now: harness.now),
+                logger: Harness.logger
+            )
             await #expect(throws: Counting.Refused.self) { try await failing.runOnce() }
             #expect(try await harness.jobs().isEmpty)
             #expect(try await other.runOnce() == 5)
@@ -268,10 +298,16 @@ struct EventTests {
             try await harness.record(1...3)
             _ = try await harness.feed(reaching: 3)
             let retention = EventRetention(
-                database: harness.database, consumers: ["quick", "slow"], keeping: .seconds(86_400))
+                database: harness.database,
+                consumers: ["quick", "slow"],
+                keeping: .seconds(86_400)
+            )
             let loops = ["quick", "slow", "removed"].map { name in
                 EventConsumerLoop(
-                    database: harness.database, consumer: Counting(name: name, now: harness.now), logger: Harness.logger)
+                    database: harness.database,
+                    consumer: Counting(name: name, now: harness.now),
+                    logger: Harness.logger
+                )
             }
             try await loops[0].runOnce()
             harness.clock.advance(by: .seconds(86_401))

@@ -15,7 +15,9 @@ final class TestClock: Sendable {
     func advance(by duration: Duration) { time.withLock { $0 = $0 + duration } }
 }
 
-/// Opens once; whoever comes earlier waits. Ends early when the waiting task is cancelled.
+/// Opens once; whoever comes earlier waits.
+///
+/// Ends early when the waiting task is cancelled.
 struct Gate: Sendable {
     private let stream: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
@@ -58,7 +60,12 @@ struct ReplyWork: LabelledJob {
     static let kind = "test.reply"
     static let lane = Lane.interactive
     static let policy = RetryPolicy(
-        maxAttempts: 3, base: .seconds(10), ceiling: .seconds(25), timeout: .seconds(60), lease: .seconds(30))
+        maxAttempts: 3,
+        base: .seconds(10),
+        ceiling: .seconds(25),
+        timeout: .seconds(60),
+        lease: .seconds(30)
+    )
     let label: String
 }
 
@@ -113,19 +120,29 @@ struct Harness: Sendable {
     static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
     func runner(
-        _ slots: Int = 16, grace: Duration = .seconds(20), _ register: (inout JobRegistry) -> Void
+        _ slots: Int = 16,
+        grace: Duration = .seconds(20),
+        _ register: (inout JobRegistry) -> Void
     ) throws -> JobRunner {
         var registry = JobRegistry()
         register(&registry)
         var configuration = JobRunner.Configuration(concurrency: [.interactive: slots])
         configuration.shutdownGrace = grace
         return try JobRunner(
-            database: database, registry: registry, configuration: configuration, logger: Self.logger,
-            now: { [clock] in clock.now }, jitter: { 0 })
+            database: database,
+            registry: registry,
+            configuration: configuration,
+            logger: Self.logger,
+            now: { [clock] in clock.now },
+            jitter: { 0 }
+        )
     }
 
     func enqueue<Work: Job>(
-        _ jobs: [Work], in scope: OrganizationScope? = nil, runAt: Timestamp? = nil, uniqueKey: String? = nil
+        _ jobs: [Work],
+        in scope: OrganizationScope? = nil,
+        runAt: Timestamp? = nil,
+        uniqueKey: String? = nil
     ) async throws {
         let (scope, now) = (scope ?? organization, now)
         try await database.write(scope) { tx in
@@ -138,7 +155,8 @@ struct Harness: Sendable {
             try tx.all(
                 """
                 SELECT id, kind, state, attempt, run_at, lease_expires_at, deadline_at, last_error FROM jobs ORDER BY id
-                """)
+                """
+            )
         }
     }
 }

@@ -24,7 +24,10 @@ struct JobServiceTests {
             let service = JobService(database: harness.database, now: { [clock = harness.clock] in clock.now })
             let first = try await service.listQuarantined(in: harness.organization, PageRequest(limit: 2))
             #expect(first.items.map(\.reason) == ["c", "b"])
-            let second = try await service.listQuarantined(in: harness.organization, PageRequest(limit: 2, after: first.next))
+            let second = try await service.listQuarantined(
+                in: harness.organization,
+                PageRequest(limit: 2, after: first.next)
+            )
             #expect(second.items.map(\.reason) == ["a"])
             #expect(second.next == nil)
             #expect(try await service.listQuarantined(in: .job(of: ID()), PageRequest()).items.isEmpty)
@@ -64,8 +67,12 @@ struct JobServiceTests {
             try await quarantine(["a"], in: harness)
             try await harness.enqueue([ReplyWork(label: "a")], uniqueKey: "a")
             let service = JobService(database: harness.database)
-            let job = try #require(try await service.listQuarantined(in: harness.organization, PageRequest()).items.first)
-            await #expect(throws: JobError.duplicate(job.id)) { try await service.retry(job.id, in: harness.organization) }
+            let job = try #require(
+                try await service.listQuarantined(in: harness.organization, PageRequest()).items.first
+            )
+            await #expect(throws: JobError.duplicate(job.id)) {
+                try await service.retry(job.id, in: harness.organization)
+            }
         }
     }
 }

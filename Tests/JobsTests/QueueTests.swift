@@ -14,16 +14,22 @@ struct QueueTests {
             let scopes = (0..<5).map { _ in OrganizationScope.job(of: ID()) }
             for (index, scope) in scopes.enumerated() {
                 try await harness.enqueue(
-                    (0..<(index == 0 ? 40 : 2)).map { ReplyWork(label: "\($0)") }, in: scope)
+                    (0..<(index == 0 ? 40 : 2)).map { ReplyWork(label: "\($0)") },
+                    in: scope
+                )
             }
             let served = Log<ID<OrganizationEntity>>()
-            let one = try harness.runner(1) { $0.handle(ReplyWork.self) { _, context in served.append(context.scope.id) } }
+            let one = try harness.runner(1) {
+                $0.handle(ReplyWork.self) { _, context in served.append(context.scope.id) }
+            }
             for _ in 0..<10 { #expect(try await one.runOnce(.interactive) == 1) }
             // Two whole rounds, each of all five.
             #expect(Set(served.all.prefix(5)).count == 5)
             #expect(served.all.prefix(5) == served.all.suffix(5))
             // What is left is of the one with many, and it may use all slots.
-            let many = try harness.runner(16) { $0.handle(ReplyWork.self) { _, context in served.append(context.scope.id) } }
+            let many = try harness.runner(16) {
+                $0.handle(ReplyWork.self) { _, context in served.append(context.scope.id) }
+            }
             #expect(try await many.runOnce(.interactive) == 16)
             #expect(Set(served.all.suffix(16)) == [scopes[0].id])
         }

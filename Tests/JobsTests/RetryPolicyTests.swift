@@ -6,7 +6,10 @@ import Testing
 struct RetryPolicyTests {
     private let policy = RetryPolicy(maxAttempts: 10, base: .seconds(10), ceiling: .seconds(300))
 
-    @Test("doubles up to the ceiling", arguments: [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (64, 300), (Int.max, 300)])
+    @Test(
+        "doubles up to the ceiling",
+        arguments: [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (64, 300), (Int.max, 300)]
+    )
     func doubles(attempt: Int, seconds: Int) {
         #expect(policy.wait(afterAttempt: attempt, jitter: 0) == .seconds(seconds))
     }
@@ -16,7 +19,10 @@ struct RetryPolicyTests {
         #expect(policy.wait(afterAttempt: 1, jitter: jitter) == .seconds(seconds))
     }
 
-    @Test("gives way to a longer Retry-After, up to an hour", arguments: [(0, 10), (5, 10), (90, 90), (999_999, 3_600), (-7, 10)])
+    @Test(
+        "gives way to a longer Retry-After, up to an hour",
+        arguments: [(0, 10), (5, 10), (90, 90), (999_999, 3_600), (-7, 10)]
+    )
     func retryAfter(asked: Int, seconds: Int) {
         #expect(policy.wait(afterAttempt: 1, retryAfter: .seconds(asked), jitter: 0) == .seconds(seconds))
     }

@@ -8,8 +8,11 @@ import Testing
 struct SchedulerTests {
     private func scheduler(_ harness: Harness) -> Scheduler {
         Scheduler(
-            database: harness.database, schedules: [Schedule("test.purge", every: .seconds(60), PurgeWork())],
-            logger: Harness.logger, now: { [clock = harness.clock] in clock.now })
+            database: harness.database,
+            schedules: [Schedule("test.purge", every: .seconds(60), PurgeWork())],
+            logger: Harness.logger,
+            now: { [clock = harness.clock] in clock.now }
+        )
     }
 
     @Test("a tick fires once with two schedulers", arguments: TestDatabase.kinds)

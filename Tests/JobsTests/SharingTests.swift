@@ -1,8 +1,9 @@
-@testable import Jobs
 import Kernel
 import Storage
 import TestKit
 import Testing
+
+@testable import Jobs
 
 @Suite("several workers")
 struct SharingTests {
@@ -11,7 +12,9 @@ struct SharingTests {
         try await withHarness(on: kind) { harness in
             for index in 0..<10 {
                 try await harness.enqueue(
-                    (0..<50).map { ReplyWork(label: "\(index)-\($0)") }, in: .job(of: ID()))
+                    (0..<50).map { ReplyWork(label: "\(index)-\($0)") },
+                    in: .job(of: ID())
+                )
             }
             let ran = Log<String>()
             let runners = try (0..<2).map { _ in
@@ -80,10 +83,18 @@ struct SharingTests {
             registry.handle(ReplyWork.self) { job, _ in try body(job.label) }
             registry.handle(FragileWork.self) { job, _ in try body(job.label) }
             let runner = try JobRunner(
-                database: harness.database, registry: registry, configuration: .init(concurrency: [.interactive: 3]),
-                logger: Harness.logger, now: { [clock = harness.clock] in clock.now }, jitter: { 0.5 })
+                database: harness.database,
+                registry: registry,
+                configuration: .init(concurrency: [.interactive: 3]),
+                logger: Harness.logger,
+                now: { [clock = harness.clock] in clock.now },
+                jitter: { 0.5 }
+            )
             let doomed = LaneWorker(
-                lane: .interactive, plan: ClaimPlan(lane: .interactive, entries: registry.entries.values), concurrency: 3)
+                lane: .interactive,
+                plan: ClaimPlan(lane: .interactive, entries: registry.entries.values),
+                concurrency: 3
+            )
 
             var total = 0
             for _ in 0..<120 {
@@ -97,7 +108,10 @@ struct SharingTests {
                 case 3:
                     // A worker that dies with its claims.
                     _ = try await doomed.claim(
-                        from: harness.database, limit: Int.random(in: 1...3, using: &random), now: harness.now)
+                        from: harness.database,
+                        limit: Int.random(in: 1...3, using: &random),
+                        now: harness.now
+                    )
                 case 4: try await runner.sweep()
                 default: harness.clock.advance(by: .seconds(Int.random(in: 0...60, using: &random)))
                 }
@@ -133,7 +147,10 @@ struct SharingTests {
                 .claim(from: harness.database, limit: 16, now: now)
             try await harness.database.migrate { tx in try tx.run("ANALYZE jobs") }
             let statements: [(SQL, index: String)] = [
-                (JobStore.dueOrganizations(plan, after: organization, through: nil, limit: 8, now: now), "jobs_ready_idx"),
+                (
+                    JobStore.dueOrganizations(plan, after: organization, through: nil, limit: 8, now: now),
+                    "jobs_ready_idx"
+                ),
                 (JobStore.claim(plan, of: organization, limit: 8, token: ID(), now: now), "jobs_ready_idx"),
                 (JobStore.nextRunAt(in: .interactive, now: now), "jobs_run_at_idx"),
                 (JobStore.expired(limit: 8, now: now), "jobs_lease_idx"),

@@ -30,7 +30,8 @@ private struct Shape: Equatable {
         let tables: [String] = try tx.values(
             """
             SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search*'
-            """)
+            """
+        )
         for table in tables {
             let columns = try tx.rows("SELECT name, \"notnull\", pk FROM pragma_table_info(\(table))") { row in
                 (
@@ -45,7 +46,8 @@ private struct Shape: Equatable {
             if columns.filter({ $0.key > 0 }).count == 1, let key = columns.first(where: { $0.key > 0 }) {
                 shape.unique.insert("\(table)(\(key.name))")
             }
-            let indexes = try tx.rows("SELECT name, partial FROM pragma_index_list(\(table)) WHERE \"unique\" = 1") { row in
+            let indexes = try tx.rows("SELECT name, partial FROM pragma_index_list(\(table)) WHERE \"unique\" = 1") {
+                row in
                 (name: try row.next(String.self), isPartial: try row.next(Int.self) == 1)
             }
             for index in indexes {
@@ -66,7 +68,8 @@ private struct Shape: Equatable {
                 guard let target = parts.first?.table else { continue }
                 shape.references.insert(
                     "\(table)(\(parts.map(\.from).joined(separator: ","))) -> "
-                        + "\(target)(\(parts.map(\.to).joined(separator: ",")))")
+                        + "\(target)(\(parts.map(\.to).joined(separator: ",")))"
+                )
             }
         }
         return shape
@@ -96,7 +99,10 @@ private struct Shape: Equatable {
                 ) || ')' || CASE WHEN i.indpred IS NULL THEN '' ELSE ' partial' END
                 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
                 WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace
-                """, as: String.self))
+                """,
+                as: String.self
+            )
+        )
         shape.references = Set(
             try tx.values(
                 """
@@ -108,7 +114,10 @@ private struct Shape: Equatable {
                     JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum
                 ) || ')'
                 FROM pg_constraint c WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace
-                """, as: String.self))
+                """,
+                as: String.self
+            )
+        )
         return shape
     }
 }
@@ -196,12 +205,14 @@ struct SchemaContractTests {
                     """
                     INSERT INTO organizations (id, name, slug, status, settings, created_at, updated_at)
                     VALUES (\(organization), 'Ana', 'ana', 'active', \(JSON.object([:])), \(now), \(now))
-                    """)
+                    """
+                )
                 try tx.run(
                     """
                     INSERT INTO contacts (organization_id, id, metadata, created_at, updated_at)
                     VALUES (\(organization), \(ID<Void>()), \(JSON.object([:])), \(now), \(now))
-                    """)
+                    """
+                )
             }
             let shape = try await Shape.read(database)
             let owned = shape.columns.filter { $0.value.contains("organization_id") }.map(\.key) + ["organizations"]
@@ -229,7 +240,8 @@ struct SchemaContractTests {
                         """
                         INSERT INTO contacts (organization_id, id, metadata, created_at, updated_at)
                         VALUES (\(organization), \(ID<Void>()), \(JSON.object([:])), \(now), \(now))
-                        """)
+                        """
+                    )
                 }
             }
         }
@@ -245,7 +257,9 @@ struct SchemaContractTests {
                     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
                         AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
                     ORDER BY 1
-                    """, as: String.self)
+                    """,
+                    as: String.self
+                )
             }
             #expect(open == ["plans", "schema_migrations"])
         }

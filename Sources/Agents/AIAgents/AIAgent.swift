@@ -19,7 +19,9 @@ package struct AIAgent: Sendable {
     mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
 }
 
-/// How an agent answers. Kept as JSON; members that are absent take their defaults.
+/// How an agent answers.
+///
+/// Kept as JSON; members that are absent take their defaults.
 package struct AgentSettings: Sendable, Hashable {
     /// The members as they were given.
     package let json: JSON
@@ -42,7 +44,8 @@ package struct AgentSettings: Sendable, Hashable {
             .optional("max_tokens", .integer(1...32_000), "Tokens of an answer at most.", default: 1_024),
             .optional("knowledge_passages", .integer(0...20), "Passages given to the model.", default: 6),
             .optional("history_messages", .integer(1...100), "Messages given to the model.", default: 20),
-        ]))
+        ])
+    )
 }
 
 package struct NewAIAgent: Sendable {
@@ -80,16 +83,22 @@ package enum AgentEvents {
     package static let updated = type("updated", "An agent was changed.")
     package static let deleted = type("deleted", "An agent was deleted.")
     package static let replyFailed = EventType(
-        "reply.failed", resource: "conversation", "All attempts to answer a contact failed.",
+        "reply.failed",
+        resource: "conversation",
+        "All attempts to answer a contact failed.",
         data: .object([.required("conversation_id", .uuid), .required("reason", .string(0...2_000))]),
-        example: ["conversation_id": .string(id), "reason": "the model provider did not answer in time"])
+        example: ["conversation_id": .string(id), "reason": "the model provider did not answer in time"]
+    )
 
     package static let all = [created, updated, deleted, replyFailed]
 
     private static func type(_ fact: String, _ summary: String) -> EventType {
         EventType(
-            "agent.\(fact)", resource: "ai_agent", summary,
+            "agent.\(fact)",
+            resource: "ai_agent",
+            summary,
             data: .object([.required("id", .uuid), .required("name", .string(1...120))]),
-            example: ["id": .string(id), "name": "Support"])
+            example: ["id": .string(id), "name": "Support"]
+        )
     }
 }

@@ -19,7 +19,8 @@ struct AIAgentBody: ResponseBody {
             .required("is_active", .boolean),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -44,12 +45,17 @@ struct AIAgentBody: ResponseBody {
 }
 
 private let instructionsProperty = Schema.Property.optional(
-    "instructions", .string(0...32_000), "What the agent is told about its work and its manner.",
-    example: "You answer customers of a book shop, briefly and kindly.")
+    "instructions",
+    .string(0...32_000),
+    "What the agent is told about its work and its manner.",
+    example: "You answer customers of a book shop, briefly and kindly."
+)
 private let modelProperty = Schema.Property.optional(
-    "model", .string(1...200, [.singleLine, .notBlank]),
+    "model",
+    .string(1...200, [.singleLine, .notBlank]),
     "The name that the provider knows. Without a provider the built-in extractive model answers whatever this says.",
-    default: .string(AIAgent.defaultModel))
+    default: .string(AIAgent.defaultModel)
+)
 
 extension NewAIAgent {
     static let schema = Schema.named(
@@ -59,7 +65,8 @@ extension NewAIAgent {
             instructionsProperty, modelProperty,
             .optional("settings", AgentSettings.schema),
             .optional("is_active", .boolean, default: true),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(name: body["name"]?.string ?? "")
@@ -79,7 +86,8 @@ extension AIAgentChanges {
             .optional("model", .string(1...200, [.singleLine, .notBlank])),
             .optional("settings", AgentSettings.schema, "Replaces the settings."),
             .optional("is_active", .boolean),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         name = body["name"]?.string
@@ -96,29 +104,62 @@ struct AIAgentRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/ai-agents", tag: "Agents") {
             Endpoint.organization(
-                .get, "", "List agents", "Newest first.", permission: .agentsRead,
+                .get,
+                "",
+                "List agents",
+                "Newest first.",
+                permission: .agentsRead,
                 query: .page + [.optional("is_active", .boolean)],
-                answers: [.ok(.page(of: AIAgentBody.schema))], use: list)
+                answers: [.ok(.page(of: AIAgentBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Create an agent", permission: .agentsWrite, body: NewAIAgent.schema,
-                answers: [.created(AIAgentBody.schema)], use: create)
+                .post,
+                "",
+                "Create an agent",
+                permission: .agentsWrite,
+                body: NewAIAgent.schema,
+                answers: [.created(AIAgentBody.schema)],
+                use: create
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read an agent", permission: .agentsRead, answers: [.ok(AIAgentBody.schema)],
-                problems: [.notFound("agent")], use: show)
+                .get,
+                "/{id}",
+                "Read an agent",
+                permission: .agentsRead,
+                answers: [.ok(AIAgentBody.schema)],
+                problems: [.notFound("agent")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{id}", "Change an agent", permission: .agentsWrite, body: AIAgentChanges.schema, edits: true,
-                answers: [.ok(AIAgentBody.schema)], problems: [.notFound("agent")], use: change)
+                .patch,
+                "/{id}",
+                "Change an agent",
+                permission: .agentsWrite,
+                body: AIAgentChanges.schema,
+                edits: true,
+                answers: [.ok(AIAgentBody.schema)],
+                problems: [.notFound("agent")],
+                use: change
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Delete an agent",
+                .delete,
+                "/{id}",
+                "Delete an agent",
                 "Channels and conversations that named it go on with the organization's first active agent.",
-                permission: .agentsWrite, answers: [.noContent], problems: [.notFound("agent")], use: delete)
+                permission: .agentsWrite,
+                answers: [.noContent],
+                problems: [.notFound("agent")],
+                use: delete
+            )
         }
     }
 
     private func list(_ call: OrganizationCall) async throws -> Reply {
         .page(
             try await service.list(isActive: call.query("is_active")?.bool, call.page, in: call.scope)
-                .map(AIAgentBody.init))
+                .map(AIAgentBody.init)
+        )
     }
 
     private func create(_ call: OrganizationCall) async throws -> Reply {
@@ -134,7 +175,9 @@ struct AIAgentRoutes: Sendable {
     private func change(_ call: OrganizationCall) async throws -> Reply {
         let precondition = call.ifMatch
         let agent = try await service.change(
-            call.pathID("id", or: .notFound("agent")), AIAgentChanges(call.body), in: call.scope
+            call.pathID("id", or: .notFound("agent")),
+            AIAgentChanges(call.body),
+            in: call.scope
         ) { updatedAt in
             try precondition.check(EntityTag(updatedAt))
         }

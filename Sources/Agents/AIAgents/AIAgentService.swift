@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 package import Storage
-import Jobs
 
 package struct AIAgentService: Sendable {
     let database: any Database
@@ -9,8 +9,15 @@ package struct AIAgentService: Sendable {
     package func create(_ new: NewAIAgent, in scope: OrganizationScope) async throws -> AIAgent {
         let now = now()
         let agent = AIAgent(
-            id: ID(), name: new.name, instructions: new.instructions, model: new.model, settings: new.settings,
-            isActive: new.isActive, createdAt: now, updatedAt: now)
+            id: ID(),
+            name: new.name,
+            instructions: new.instructions,
+            model: new.model,
+            settings: new.settings,
+            isActive: new.isActive,
+            createdAt: now,
+            updatedAt: now
+        )
         try await database.write(scope) { tx in
             try AIAgentStore(tx: tx, scope: scope).insert(agent)
             try tx.record(.agent(AgentEvents.created, agent), in: scope, now: now)
@@ -23,13 +30,17 @@ package struct AIAgentService: Sendable {
     }
 
     package func list(
-        isActive: Bool?, _ page: PageRequest, in scope: OrganizationScope
+        isActive: Bool?,
+        _ page: PageRequest,
+        in scope: OrganizationScope
     ) async throws -> Page<AIAgent> {
         try await database.read(scope) { tx in try AIAgentStore(tx: tx, scope: scope).list(isActive: isActive, page) }
     }
 
     package func change(
-        _ id: AIAgent.Identifier, _ changes: AIAgentChanges, in scope: OrganizationScope,
+        _ id: AIAgent.Identifier,
+        _ changes: AIAgentChanges,
+        in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> AIAgent {
         let now = now()
@@ -70,7 +81,9 @@ package struct AIAgentService: Sendable {
 
     /// Whether the organization has an agent; for those who name one.
     package static func exists(
-        _ tx: any Transaction, _ id: AIAgent.Identifier, in scope: OrganizationScope
+        _ tx: any Transaction,
+        _ id: AIAgent.Identifier,
+        in scope: OrganizationScope
     ) throws -> Bool {
         try AIAgentStore(tx: tx, scope: scope).find(id) != nil
     }
@@ -79,7 +92,10 @@ package struct AIAgentService: Sendable {
 extension Event {
     fileprivate static func agent(_ type: EventType, _ agent: AIAgent, _ changes: JSON? = nil) -> Event {
         Event(
-            type, subject: agent.id.description,
-            data: ["id": .string(agent.id.description), "name": .string(agent.name)], changes: changes)
+            type,
+            subject: agent.id.description,
+            data: ["id": .string(agent.id.description), "name": .string(agent.name)],
+            changes: changes
+        )
     }
 }

@@ -35,7 +35,8 @@ struct AIAgentStore {
             """
             SELECT \(Self.columns) FROM ai_agents WHERE organization_id = \(scope.id) AND is_active = \(true)
             ORDER BY created_at, id LIMIT 1
-            """)
+            """
+        )
     }
 
     func list(isActive: Bool?, _ page: PageRequest) throws -> Page<AIAgent> {
@@ -48,7 +49,8 @@ struct AIAgentStore {
             """
             SELECT \(Self.columns) FROM ai_agents WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
@@ -58,7 +60,8 @@ struct AIAgentStore {
             INSERT INTO ai_agents (organization_id, \(Self.columns))
             VALUES (\(scope.id), \(agent.id), \(agent.name), \(agent.instructions), \(agent.model),
                 \(agent.settings.json), \(agent.isActive), \(agent.createdAt), \(agent.updatedAt))
-            """)
+            """
+        )
     }
 
     func save(_ agent: AIAgent) throws {
@@ -67,7 +70,8 @@ struct AIAgentStore {
             UPDATE ai_agents SET name = \(agent.name), instructions = \(agent.instructions), model = \(agent.model),
                 settings = \(agent.settings.json), is_active = \(agent.isActive), updated_at = \(agent.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(agent.id)
-            """)
+            """
+        )
     }
 
     /// Channels and conversations that named the agent go on with the organization's first active one.

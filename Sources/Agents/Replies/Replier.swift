@@ -59,15 +59,22 @@ struct Replier: Sendable {
             }
             conversation.beginReply()
             try StreamStore(tx: tx, scope: scope).append(
-                .replyStarted, to: &conversation,
+                .replyStarted,
+                to: &conversation,
                 data: [
                     "attempt": .integer(Int64(context.attempt)), "agent_id": .string(agent.id.description),
                     "in_reply_to": .string(last.id.description),
-                ], at: now)
+                ],
+                at: now
+            )
             try conversations.save(conversation)
             return ReplyTask(
-                conversation: conversation.id, epoch: conversation.epoch, agent: agent, messages: messages,
-                answers: last.id)
+                conversation: conversation.id,
+                epoch: conversation.epoch,
+                agent: agent,
+                messages: messages,
+                answers: last.id
+            )
         }
     }
 
@@ -77,17 +84,24 @@ struct Replier: Sendable {
             ? try await search.find(task.question, limit: task.agent.settings.passages, in: context.scope) : []
         let passages = found.enumerated().map { index, found in
             RetrievedPassage(
-                number: index + 1, source: found.sourceName,
+                number: index + 1,
+                source: found.sourceName,
                 section: found.chunk.section.isEmpty ? nil : found.chunk.section.joined(separator: " › "),
-                content: found.chunk.content)
+                content: found.chunk.content
+            )
         }
         let remaining = max(.seconds(1), context.deadline - now() - .seconds(5))
         let request = ModelRequest(
             organization: context.scope.id,
             model: task.agent.model == AIAgent.defaultModel ? nil : task.agent.model,
-            instructions: task.agent.instructions, messages: task.modelMessages, passages: passages,
-            temperature: task.agent.settings.temperature, maximumTokens: task.agent.settings.maximumTokens,
-            deadline: ContinuousClock.now + remaining, requestID: task.answers.description)
+            instructions: task.agent.instructions,
+            messages: task.modelMessages,
+            passages: passages,
+            temperature: task.agent.settings.temperature,
+            maximumTokens: task.agent.settings.maximumTokens,
+            deadline: ContinuousClock.now + remaining,
+            requestID: task.answers.description
+        )
         let pieces = ReplyPieces(database: database, scope: context.scope, task: task, now: now)
         let completion = try await model.reply(to: request) { text in try await pieces.add(text) }
         try await pieces.flush()
@@ -104,8 +118,12 @@ struct Replier: Sendable {
         let now = now()
         let cost = prices.cost(of: draft.completion.usage, model: draft.completion.model)
         let message = Message(
-            conversationID: task.conversation, role: .assistant, content: draft.text,
-            metadata: draft.metadata(agent: task.agent, answers: task.answers, cost: cost), at: now)
+            conversationID: task.conversation,
+            role: .assistant,
+            content: draft.text,
+            metadata: draft.metadata(agent: task.agent, answers: task.answers, cost: cost),
+            at: now
+        )
         try await database.write(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
@@ -117,7 +135,11 @@ struct Replier: Sendable {
             conversation.endReply(.idle, error: nil, at: now)
             conversation.lastMessageAt = now
             try StreamStore(tx: tx, scope: scope).append(
-                .replyCompleted, to: &conversation, message: message.id, at: now)
+                .replyCompleted,
+                to: &conversation,
+                message: message.id,
+                at: now
+            )
             let (tokens, overflow) = draft.completion.usage.input.addingReportingOverflow(draft.completion.usage.output)
             try countTokens(tx, scope, overflow ? .max : tokens, now)
             try tx.record(.messageCreated(message), in: scope, now: now)
@@ -148,8 +170,11 @@ struct Replier: Sendable {
             if var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch {
                 conversation.endReply(.retrying, error: reason, at: now)
                 try StreamStore(tx: tx, scope: context.scope).append(
-                    .replyRetrying, to: &conversation,
-                    data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))], at: now)
+                    .replyRetrying,
+                    to: &conversation,
+                    data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))],
+                    at: now
+                )
                 try conversations.save(conversation)
             }
             try context.retry(in: tx, after: wait, reason: reason, now: now)
@@ -160,7 +185,10 @@ struct Replier: Sendable {
     ///
     /// - Parameter epoch: Only if the conversation is still in it; nil in any case.
     func abandon(
-        _ id: Conversation.Identifier, epoch: Int64?, reason: String, in scope: OrganizationScope,
+        _ id: Conversation.Identifier,
+        epoch: Int64?,
+        reason: String,
+        in scope: OrganizationScope,
         _ tx: any Transaction
     ) throws {
         let now = now()
@@ -170,7 +198,11 @@ struct Replier: Sendable {
         else { return }
         conversation.endReply(.failed, error: reason, at: now)
         try StreamStore(tx: tx, scope: scope).append(
-            .replyFailed, to: &conversation, data: ["reason": .string(reason)], at: now)
+            .replyFailed,
+            to: &conversation,
+            data: ["reason": .string(reason)],
+            at: now
+        )
         try conversations.save(conversation)
         try tx.record(.replyFailed(id, reason), in: scope, now: now)
     }
@@ -200,7 +232,10 @@ private actor ReplyPieces {
     private var lastAppend: ContinuousClock.Instant?
 
     init(
-        database: any Database, scope: OrganizationScope, task: ReplyTask, now: @escaping @Sendable () -> Timestamp
+        database: any Database,
+        scope: OrganizationScope,
+        task: ReplyTask,
+        now: @escaping @Sendable () -> Timestamp
     ) {
         self.database = database
         self.scope = scope
@@ -227,7 +262,11 @@ private actor ReplyPieces {
         let (scope, task, moment) = (scope, task, now())
         let isCurrent = try await database.write(scope) { tx in
             try StreamStore(tx: tx, scope: scope).appendDelta(
-                due, to: task.conversation, epoch: task.epoch, at: moment)
+                due,
+                to: task.conversation,
+                epoch: task.epoch,
+                at: moment
+            )
         }
         guard isCurrent else { throw ReplyInterrupted() }
     }
@@ -236,7 +275,9 @@ private actor ReplyPieces {
 extension Event {
     fileprivate static func replyFailed(_ conversation: Conversation.Identifier, _ reason: String) -> Event {
         Event(
-            AgentEvents.replyFailed, subject: conversation.description,
-            data: ["conversation_id": .string(conversation.description), "reason": .string(reason)])
+            AgentEvents.replyFailed,
+            subject: conversation.description,
+            data: ["conversation_id": .string(conversation.description), "reason": .string(reason)]
+        )
     }
 }

@@ -34,7 +34,9 @@ struct ReplyDraft: Sendable {
     let found: [FoundChunk]
     let passages: [RetrievedPassage]
 
-    /// What the message tells about itself. See `docs/api/messages.md`.
+    /// What the message tells about itself.
+    ///
+    /// See `docs/api/messages.md`.
     func metadata(agent: AIAgent, answers: ID<Message>, cost: ModelPrices.Cost?) -> JSON {
         let cited = Citations.numbers(in: text, of: passages)
         let citations: [JSON] = cited.compactMap { number in

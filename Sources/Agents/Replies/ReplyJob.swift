@@ -3,12 +3,19 @@ package import Kernel
 package import Messaging
 import Storage
 
-/// Answers the latest messages of a conversation. There is one such job for a conversation at a time.
+/// Answers the latest messages of a conversation.
+///
+/// There is one such job for a conversation at a time.
 package struct ReplyJob: Job {
     package static let kind = "reply.generate"
     package static let lane = Lane.interactive
     package static let policy = RetryPolicy(
-        maxAttempts: 6, base: .seconds(2), ceiling: .seconds(60), timeout: .seconds(120), lease: .seconds(15))
+        maxAttempts: 6,
+        base: .seconds(2),
+        ceiling: .seconds(60),
+        timeout: .seconds(120),
+        lease: .seconds(15)
+    )
 
     let conversation: Conversation.Identifier
 
@@ -23,10 +30,16 @@ package struct ReplyJob: Job {
         conversation = id
     }
 
-    /// Makes an answer due, in the transaction that stores the message. While a job for the conversation waits or runs
-    /// this adds none: the job looks for newer messages, under the lock of the conversation, before it ends.
+    /// Makes an answer due, in the transaction that stores the message.
+    ///
+    /// While a job for the conversation waits or runs this adds none: the job looks for newer messages, under the lock
+    /// of the conversation, before it ends.
     package static let request: ReplyRequest = { tx, conversation, _, scope, now in
         try tx.enqueue(
-            ReplyJob(conversation: conversation.id), in: scope, uniqueKey: conversation.id.description, now: now)
+            ReplyJob(conversation: conversation.id),
+            in: scope,
+            uniqueKey: conversation.id.description,
+            now: now
+        )
     }
 }

@@ -14,7 +14,10 @@ package struct AuditConsumer: EventConsumer {
         let organizations = Array(Set(events.map(\.organization)))
         let present = Set(
             try tx.values(
-                "SELECT id FROM organizations WHERE id IN \(list: organizations)", as: ID<OrganizationEntity>.self))
+                "SELECT id FROM organizations WHERE id IN \(list: organizations)",
+                as: ID<OrganizationEntity>.self
+            )
+        )
         for event in events where present.contains(event.organization) {
             let user = event.actorKind == "user" ? event.actorID.flatMap { ID<UserEntity>($0) } : nil
             try tx.run(
@@ -23,7 +26,8 @@ package struct AuditConsumer: EventConsumer {
                 VALUES (\(event.organization), \(event.id), \(user), \(event.actorKind), \(event.actorID), \(event.type),
                     \(event.resource), \(event.subject), \(event.changes), \(event.address.map(InetText.init)),
                     \(event.userAgent), \(event.requestID), \(event.createdAt))
-                """)
+                """
+            )
         }
     }
 }

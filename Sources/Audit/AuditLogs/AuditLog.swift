@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 package import Storage
-import Jobs
 
 /// One line of the record of actions.
 package struct AuditLog: Sendable, RowDecodable {
@@ -51,7 +51,9 @@ struct AuditLogStore {
     let tx: any Transaction
 
     func list(
-        _ filter: AuditLogFilter, _ page: PageRequest, in scope: OrganizationScope
+        _ filter: AuditLogFilter,
+        _ page: PageRequest,
+        in scope: OrganizationScope
     ) throws -> Page<AuditLog> {
         var conditions: [SQL] = ["organization_id = \(scope.id)"]
         if let action = filter.action { conditions.append("action = \(action)") }
@@ -65,7 +67,8 @@ struct AuditLogStore {
             """
             SELECT \(AuditLog.columns) FROM audit_logs WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 }

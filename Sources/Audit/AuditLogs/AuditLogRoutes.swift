@@ -20,7 +20,8 @@ struct AuditLogBody: ResponseBody {
             .required("user_agent", .nullable(.string(0...1_000))),
             .required("request_id", .nullable(.string(1...100))),
             .required("created_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -58,14 +59,20 @@ struct AuditLogRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/audit-logs", tag: "Audit") {
             Endpoint.organization(
-                .get, "", "List audit logs", "Newest first.", permission: .auditRead,
+                .get,
+                "",
+                "List audit logs",
+                "Newest first.",
+                permission: .auditRead,
                 query: .page + [
                     .optional("action", .string(1...100, .singleLine)),
                     .optional("resource_type", .string(1...100, .singleLine)),
                     .optional("resource_id", .string(1...100, .singleLine)),
                     .optional("user_id", .uuid),
                 ],
-                answers: [.ok(.page(of: AuditLogBody.schema))], use: list)
+                answers: [.ok(.page(of: AuditLogBody.schema))],
+                use: list
+            )
         }
     }
 

@@ -50,11 +50,20 @@ struct PlanBody: ResponseBody {
         .object(
             [
                 .required(
-                    "max_conversations_per_month", .nullable(.integer(0...Int64.max)), "null: as many as you like."),
-                .required("max_voice_calls_per_month", .nullable(.integer(0...Int64.max)), "null: as many as you like."),
+                    "max_conversations_per_month",
+                    .nullable(.integer(0...Int64.max)),
+                    "null: as many as you like."
+                ),
+                .required(
+                    "max_voice_calls_per_month",
+                    .nullable(.integer(0...Int64.max)),
+                    "null: as many as you like."
+                ),
             ] + Plan.flags.map { .required($0, .boolean) } + [
                 .optional("trial_days", .integer(0...365)), .optional("savings_percent", .integer(0...100)),
-            ]))
+            ]
+        )
+    )
 
     static let schema = Schema.named(
         "Plan",
@@ -69,7 +78,8 @@ struct PlanBody: ResponseBody {
             .required("limits", limits),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -104,20 +114,28 @@ struct PlanRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/plans", tag: "Plans") {
             Endpoint.public(
-                .get, "", "List plans",
+                .get,
+                "",
+                "List plans",
                 query: [
                     .optional("product_type", .choice(Plan.productTypes)),
                     .optional("billing_period", .choice(Plan.billingPeriods)),
                 ],
-                answers: [.ok(.object([.required("data", .array(of: PlanBody.schema))]))], use: list)
+                answers: [.ok(.object([.required("data", .array(of: PlanBody.schema))]))],
+                use: list
+            )
             Endpoint.public(
-                .get, "/comparison", "Compare plans",
+                .get,
+                "/comparison",
+                "Compare plans",
                 "One row a feature, one column a plan: what a price page shows. Monthly plans unless asked otherwise.",
                 query: [
                     .optional("product_type", .choice(Plan.productTypes)),
                     .optional("billing_period", .choice(Plan.billingPeriods), default: "monthly"),
                 ],
-                answers: [.ok(Self.comparison)], use: compare)
+                answers: [.ok(Self.comparison)],
+                use: compare
+            )
         }
     }
 
@@ -131,12 +149,17 @@ struct PlanRoutes: Sendable {
                     of: .object([
                         .required("name", .string(1...100)),
                         .required("values", .map(of: .any), "By plan id: a number, null for no limit, or a boolean."),
-                    ]))),
-        ]))
+                    ])
+                )
+            ),
+        ])
+    )
 
     private func list(_ call: PublicCall) async throws -> Reply {
         let plans = try await plans(
-            product: call.query("product_type")?.string, period: call.query("billing_period")?.string)
+            product: call.query("product_type")?.string,
+            period: call.query("billing_period")?.string
+        )
         return .json { json in
             json.beginObject()
             json.key("data")
@@ -149,7 +172,9 @@ struct PlanRoutes: Sendable {
 
     private func compare(_ call: PublicCall) async throws -> Reply {
         let plans = try await plans(
-            product: call.query("product_type")?.string, period: call.query("billing_period")?.string ?? "monthly")
+            product: call.query("product_type")?.string,
+            period: call.query("billing_period")?.string ?? "monthly"
+        )
         let features = ["max_conversations_per_month", "max_voice_calls_per_month"] + Plan.flags
         return .json { json in
             json.beginObject()

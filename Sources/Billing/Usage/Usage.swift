@@ -34,7 +34,8 @@ package struct UsageStore {
             """
             INSERT INTO usage_entries (organization_id, id, period_start, metric, quantity, created_at)
             VALUES (\(scope.id), \(ID<Usage>()), \(now.month.start), \(metric), \(quantity), \(now))
-            """)
+            """
+        )
     }
 
     /// The month's row and the entries that it does not hold yet, together.
@@ -55,9 +56,12 @@ package struct UsageStore {
 
     private func rolledUp(_ start: Timestamp) throws -> [UsageMetric: Int64] {
         let metrics: JSON? = try tx.value(
-            "SELECT metrics FROM usage WHERE organization_id = \(scope.id) AND period_start = \(start)")
+            "SELECT metrics FROM usage WHERE organization_id = \(scope.id) AND period_start = \(start)"
+        )
         return Dictionary(
-            UsageMetric.allCases.map { ($0, metrics?[$0.rawValue]?.int ?? 0) }, uniquingKeysWith: { first, _ in first })
+            UsageMetric.allCases.map { ($0, metrics?[$0.rawValue]?.int ?? 0) },
+            uniquingKeysWith: { first, _ in first }
+        )
     }
 
     /// Folds the entries of a month into its row.
@@ -70,7 +74,8 @@ package struct UsageStore {
             VALUES (\(scope.id), \(ID<Usage>()), \(month.start), \(month.end), \(metrics), \(now), \(now))
             ON CONFLICT (organization_id, period_start)
             DO UPDATE SET metrics = excluded.metrics, updated_at = excluded.updated_at
-            """)
+            """
+        )
         try tx.run("DELETE FROM usage_entries WHERE organization_id = \(scope.id) AND period_start = \(month.start)")
     }
 }
@@ -84,7 +89,9 @@ package struct UsageService: Sendable {
         return try await database.read(scope) { tx in try UsageStore(tx: tx, scope: scope).usage(of: month) }
     }
 
-    /// Folds what has been counted into the months' rows, organization by organization. Run by a schedule.
+    /// Folds what has been counted into the months' rows, organization by organization.
+    ///
+    /// Run by a schedule.
     package func rollUp() async throws {
         let now = now()
         let due = try await database.read(for: .maintenance) { tx in

@@ -11,8 +11,10 @@ struct UsageBody: ResponseBody {
             .required("period_end", .dateTime),
             .required(
                 "metrics",
-                .object(UsageMetric.allCases.map { .required($0.rawValue, .integer(0...Int64.max)) })),
-        ]))
+                .object(UsageMetric.allCases.map { .required($0.rawValue, .integer(0...Int64.max)) })
+            ),
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -37,8 +39,13 @@ struct UsageRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/usage", tag: "Usage") {
             Endpoint.organization(
-                .get, "", "Read this month's usage", permission: .billingRead, answers: [.ok(UsageBody.schema)],
-                use: show)
+                .get,
+                "",
+                "Read this month's usage",
+                permission: .billingRead,
+                answers: [.ok(UsageBody.schema)],
+                use: show
+            )
         }
     }
 

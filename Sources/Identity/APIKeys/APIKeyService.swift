@@ -7,7 +7,9 @@ package struct APIKeyService: Sendable {
     let credentials: CredentialCheck
     let now: @Sendable () -> Timestamp
 
-    /// Creates a key. Its token is in the result and nowhere else.
+    /// Creates a key.
+    ///
+    /// Its token is in the result and nowhere else.
     package func create(
         _ new: NewAPIKey, by principal: Principal, in scope: OrganizationScope
     ) async throws -> (key: APIKey, token: APIKeyToken) {

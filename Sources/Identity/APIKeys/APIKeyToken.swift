@@ -36,7 +36,9 @@ package struct APIKeyToken: Sendable {
     /// The beginning, which is shown.
     package var shown: String { String(secret.exposed.prefix(Self.shownLength)) }
 
-    /// The first 32 bits of a SHA-256, in base 62. Anybody can compute it: it tells typing errors, not forgeries.
+    /// The first 32 bits of a SHA-256, in base 62.
+    ///
+    /// Anybody can compute it: it tells typing errors, not forgeries.
     private static func check(of body: String) -> String {
         let digest = SHA256.hash(data: Array("kuvend api key \(body)".utf8))
         var number = digest.prefix(4).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }

@@ -89,7 +89,9 @@ package struct MembershipService: Sendable {
         return member
     }
 
-    /// Ends a membership. The account goes with the last one.
+    /// Ends a membership.
+    ///
+    /// The account goes with the last one.
     package func remove(
         _ user: ID<UserEntity>, by principal: Principal, in scope: OrganizationScope
     ) async throws {

@@ -46,8 +46,10 @@ struct MembershipStore {
             """)
     }
 
-    /// Where a user belongs beside one organization: where they joined first, deleted organizations only when there is no
-    /// other. In a transaction of `SystemPurpose.authentication`.
+    /// Where a user belongs beside one organization: where they joined first, deleted organizations only when there is
+    /// no other.
+    ///
+    /// In a transaction of `SystemPurpose.authentication`.
     static func nextHome(
         of user: ID<UserEntity>, beside organization: ID<OrganizationEntity>, in tx: any Transaction
     ) throws -> (organization: ID<OrganizationEntity>, role: Role)? {
@@ -92,8 +94,9 @@ struct MembershipStore {
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.membership.createdAt, id: $0.user.id) }
     }
 
-    /// Whether taking the role of one owner away leaves none. Transactions are serializable, so two owners cannot leave
-    /// at the same time.
+    /// Whether taking the role of one owner away leaves none.
+    ///
+    /// Transactions are serializable, so two owners cannot leave at the same time.
     func isLastOwner() throws -> Bool {
         let owners: [ID<UserEntity>] = try tx.values(
             "SELECT user_id FROM memberships WHERE organization_id = \(scope.id) AND role = 'owner' LIMIT 2")

@@ -13,7 +13,9 @@ package struct OrganizationPurge: Sendable {
     let grace: Duration
     let now: @Sendable () -> Timestamp
 
-    /// Purges what is due. One that fails does not hold up the others.
+    /// Purges what is due.
+    ///
+    /// One that fails does not hold up the others.
     ///
     /// - Returns: Those that are gone.
     @discardableResult
@@ -78,7 +80,9 @@ package struct OrganizationPurge: Sendable {
         }
     }
 
-    /// Gives those who belong elsewhere another home. The accounts of the others go with the organization.
+    /// Gives those who belong elsewhere another home.
+    ///
+    /// The accounts of the others go with the organization.
     private func moveUsers(from id: ID<OrganizationEntity>) async throws {
         let now = now()
         while true {

@@ -15,8 +15,10 @@ package enum Slug {
 
     package static func isReserved(_ slug: String) -> Bool { reserved.contains(slug) }
 
-    /// A slug made from a name: Latin letters lose their marks (`Çëlësi i Artë` becomes `celesi-i-arte`), whatever else is
-    /// not a letter or digit separates words. A name that leaves nothing becomes `organization`.
+    /// A slug made from a name: Latin letters lose their marks (`Çëlësi i Artë` becomes `celesi-i-arte`), whatever else
+    /// is not a letter or digit separates words.
+    ///
+    /// A name that leaves nothing becomes `organization`.
     ///
     /// - Parameter suffix: Told apart from a slug that is taken; appended after a hyphen.
     package static func made(from name: String, suffix: String? = nil) -> String {

@@ -11,7 +11,9 @@ import Musl
 import Darwin
 #endif
 
-/// The cost of one hash (RFC 9106). The product's own is what OWASP lists first for argon2id with one pass.
+/// The cost of one hash (RFC 9106).
+///
+/// The product's own is what OWASP lists first for argon2id with one pass.
 package struct PasswordCost: Sendable, Hashable {
     package let memoryKiB: UInt32
     package let passes: UInt32
@@ -50,7 +52,9 @@ package final class PasswordHasher: Sendable {
 
     private let cost: PasswordCost
     private let queue: WorkQueue
-    /// What an unknown account's password is compared to. It belongs to no password; only its cost counts.
+    /// What an unknown account's password is compared to.
+    ///
+    /// It belongs to no password; only its cost counts.
     private let decoy: String
 
     /// - Parameters:

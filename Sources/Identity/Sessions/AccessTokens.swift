@@ -2,7 +2,9 @@ import Crypto
 import JWTKit
 import Kernel
 
-/// What an access token says: who, where, and in which session. What they may do there is not in it.
+/// What an access token says: who, where, and in which session.
+///
+/// What they may do there is not in it.
 struct AccessClaims: Sendable, Hashable {
     let user: ID<UserEntity>
     let organization: ID<OrganizationEntity>

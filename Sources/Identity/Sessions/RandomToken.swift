@@ -19,8 +19,9 @@ enum RandomToken {
         }
     }
 
-    /// What is kept of a credential, and how it is found again: its SHA-256, in hexadecimal digits. It has as much entropy
-    /// as the hash, so nothing slower is needed.
+    /// What is kept of a credential, and how it is found again: its SHA-256, in hexadecimal digits.
+    ///
+    /// It has as much entropy as the hash, so nothing slower is needed.
     static func hash(_ token: Secret) -> String {
         SHA256.hash(data: Array(token.exposed.utf8)).reduce(into: "") { text, byte in
             text += byte < 16 ? "0" : ""

@@ -45,7 +45,9 @@ package struct UserService: Sendable {
             permissions: RoleMatrix.permissions(of: here.role), belongings: belongings)
     }
 
-    /// Changes the caller's account. That belongs to its home, so that is where the event is recorded.
+    /// Changes the caller's account.
+    ///
+    /// That belongs to its home, so that is where the event is recorded.
     package func change(_ changes: UserChanges, by principal: Principal, in scope: OrganizationScope) async throws -> User {
         let id = try principal.user
         let now = now()

@@ -16,7 +16,9 @@ package protocol EventConsumer: Sendable {
     func consume(_ events: [RecordedEvent], in tx: any Transaction) throws
 }
 
-/// Feeds one consumer. Any number of nodes may run it.
+/// Feeds one consumer.
+///
+/// Any number of nodes may run it.
 package final class EventConsumerLoop: Service {
     private static let batchLimit = 200
 
@@ -29,7 +31,9 @@ package final class EventConsumerLoop: Service {
     private let failed: Counter
 
     package init(
-        database: any Database, consumer: any EventConsumer, logger: Logger,
+        database: any Database,
+        consumer: any EventConsumer,
+        logger: Logger,
         now: @escaping @Sendable () -> Timestamp = { .now() }
     ) {
         self.database = database
@@ -61,8 +65,12 @@ package final class EventConsumerLoop: Service {
                     self.failed.increment()
                     failures += 1
                     self.logger.error(
-                        "events could not be consumed and will be again", metadata: ["error": "\(JobReason.of(error))"])
-                    try await Task.sleep(for: RetryPolicy(ceiling: .seconds(30)).wait(afterAttempt: failures, jitter: 0))
+                        "events could not be consumed and will be again",
+                        metadata: ["error": "\(JobReason.of(error))"]
+                    )
+                    try await Task.sleep(
+                        for: RetryPolicy(ceiling: .seconds(30)).wait(afterAttempt: failures, jitter: 0)
+                    )
                     continue
                 }
                 await waiter.wait(atMost: looks <= 8 ? .milliseconds(250) : .seconds(1))
@@ -84,7 +92,8 @@ package final class EventConsumerLoop: Service {
                     VALUES (\(consumer.name), \(EventPlace.beginning.transactionNumber), \(EventPlace.beginning.position),
                         \(now))
                     ON CONFLICT DO NOTHING
-                    """)
+                    """
+                )
             }
             hasPlace.withLock { $0 = true }
         }
@@ -105,7 +114,8 @@ package final class EventConsumerLoop: Service {
                 UPDATE event_consumers SET transaction_number = \(last.place.transactionNumber),
                     position = \(last.place.position), updated_at = \(now)
                 WHERE name = \(consumer.name)
-                """)
+                """
+            )
             return events.count
         }
         if count > 0 { consumed.increment(by: count) }

@@ -41,7 +41,8 @@ package struct EventRetention: Sendable {
                             AND (transaction_number, position) <= (\(passed.transactionNumber), \(passed.position))
                         ORDER BY created_at LIMIT \(Self.batchLimit)
                     )
-                    """)
+                    """
+                )
             }
             sum += count
             if count < Self.batchLimit { return sum }

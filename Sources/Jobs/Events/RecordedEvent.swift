@@ -77,7 +77,8 @@ package struct RecordedEvent: Sendable, RowDecodable {
 extension Transaction {
     /// Adds an event to the feed; audit log, webhooks, workflows, live streams and analytics see it once this transaction
     /// has committed.
-    package func record(_ event: Event, in scope: OrganizationScope, id: ID<EventEntity> = ID(), now: Timestamp) throws {
+    package func record(_ event: Event, in scope: OrganizationScope, id: ID<EventEntity> = ID(), now: Timestamp) throws
+    {
         try run(
             """
             INSERT INTO events (transaction_number, organization_id, id, type, resource, subject_id, actor_kind, actor_id,
@@ -86,7 +87,8 @@ extension Transaction {
                 \(event.subject), \(scope.actor.kind), \(scope.actor.id.sqlValue), \(event.data),
                 \(event.changes.sqlValue), \((scope.origin?.requestID).sqlValue),
                 \((scope.origin?.address).map(InetText.init).sqlValue), \((scope.origin?.userAgent).sqlValue), \(now))
-            """)
+            """
+        )
         signal(.events)
     }
 }
@@ -104,12 +106,16 @@ package enum EventFeed {
             WHERE (transaction_number, position) > (\(place.transactionNumber), \(place.position))
                 AND transaction_number < \(.oldestOpenTransaction)
             ORDER BY transaction_number, position LIMIT \(limit)
-            """)
+            """
+        )
     }
 
     /// One organization, in a transaction of its own.
     package static func read(
-        after place: EventPlace, of scope: OrganizationScope, limit: Int, in tx: any Transaction
+        after place: EventPlace,
+        of scope: OrganizationScope,
+        limit: Int,
+        in tx: any Transaction
     ) throws -> [RecordedEvent] {
         try tx.all(
             """
@@ -118,7 +124,8 @@ package enum EventFeed {
                 AND (transaction_number, position) > (\(place.transactionNumber), \(place.position))
                 AND transaction_number < \(.oldestOpenTransaction)
             ORDER BY transaction_number, position LIMIT \(limit)
-            """)
+            """
+        )
     }
 
     /// Where one organization's feed ends now: the place from which a live stream begins.

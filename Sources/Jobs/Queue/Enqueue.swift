@@ -11,8 +11,12 @@ extension Transaction {
     ///   - uniqueKey: While a job of this kind and organization with the same key is ready or running, this is a no-op.
     /// - Throws: `JobError.foreignScope` when the transaction acts for another organization.
     package func enqueue<Work: Job>(
-        _ job: Work, in scope: OrganizationScope, id: ID<JobEntity> = ID(), runAt: Timestamp? = nil,
-        uniqueKey: String? = nil, now: Timestamp
+        _ job: Work,
+        in scope: OrganizationScope,
+        id: ID<JobEntity> = ID(),
+        runAt: Timestamp? = nil,
+        uniqueKey: String? = nil,
+        now: Timestamp
     ) throws {
         switch self.scope {
         case .organization(let own): guard own.id == scope.id else { throw JobError.foreignScope }
@@ -24,15 +28,23 @@ extension Transaction {
 
     /// Adds a job of the product itself, in a transaction of `SystemPurpose.queue`.
     package func enqueue<Work: PlatformJob>(
-        _ job: Work, id: ID<JobEntity> = ID(), runAt: Timestamp? = nil, uniqueKey: String? = nil, now: Timestamp
+        _ job: Work,
+        id: ID<JobEntity> = ID(),
+        runAt: Timestamp? = nil,
+        uniqueKey: String? = nil,
+        now: Timestamp
     ) throws {
         guard case .system(.queue) = scope else { throw JobError.foreignScope }
         try add(job, to: .zero, id: id, runAt: runAt, uniqueKey: uniqueKey, now: now)
     }
 
     private func add<Work: QueuedWork>(
-        _ job: Work, to organization: ID<OrganizationEntity>, id: ID<JobEntity>, runAt: Timestamp?,
-        uniqueKey: String?, now: Timestamp
+        _ job: Work,
+        to organization: ID<OrganizationEntity>,
+        id: ID<JobEntity>,
+        runAt: Timestamp?,
+        uniqueKey: String?,
+        now: Timestamp
     ) throws {
         try run(
             """
@@ -41,7 +53,8 @@ extension Transaction {
             VALUES (\(organization), \(id), \(Work.lane), \(Work.kind), \(job.payload), 'ready', \(runAt ?? now), 0,
                 \(Work.policy.maxAttempts), \(uniqueKey.sqlValue), \(now), \(now))
             ON CONFLICT DO NOTHING
-            """)
+            """
+        )
         signal(.jobs(lane: Work.lane.rawValue))
     }
 }

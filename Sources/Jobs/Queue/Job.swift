@@ -3,7 +3,9 @@ package import Kernel
 /// Marks the ids of jobs.
 package enum JobEntity {}
 
-/// What all jobs have in common. A kind of job conforms to ``Job`` or ``PlatformJob``.
+/// What all jobs have in common.
+///
+/// A kind of job conforms to ``Job`` or ``PlatformJob``.
 package protocol QueuedWork: Sendable {
     /// Names the kind in the queue, for ever: `reply.generate`.
     static var kind: String { get }
@@ -37,7 +39,9 @@ package enum JobFailure: Error, Sendable, Hashable {
     case retry(after: Duration, reason: String)
 }
 
-/// An error that can say why a job failed in words that are safe to keep. Of every other error only the type is kept.
+/// An error that can say why a job failed in words that are safe to keep.
+///
+/// Of every other error only the type is kept.
 package protocol JobReasonConvertible: Error {
     var jobReason: String { get }
 }

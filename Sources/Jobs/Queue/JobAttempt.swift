@@ -1,6 +1,7 @@
 package import Kernel
 package import Logging
 package import Storage
+import Synchronization
 
 /// Marks the tokens of claims.
 package enum JobTokenEntity {}
@@ -20,6 +21,7 @@ package struct JobAttempt: Sendable {
     package let deadline: Timestamp
     package let logger: Logger
     let token: ID<JobTokenEntity>
+    let mark = SettlementMark()
 
     package var isLast: Bool { number >= maxAttempts }
 
@@ -28,6 +30,7 @@ package struct JobAttempt: Sendable {
     /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
     package func finish(in tx: any Transaction) throws {
         guard try tx.execute(JobStore.delete(organization, id, token)) == 1 else { throw JobError.leaseLost(id) }
+        mark.set()
     }
 
     /// Ends the attempt as failed in the handler's own transaction: the job is tried again after the back-off or, where that
@@ -40,12 +43,25 @@ package struct JobAttempt: Sendable {
                 .quarantine(JobReason.clean(reason))
             } else {
                 .retry(
-                    at: now + policy.wait(afterAttempt: number, retryAfter: wait, jitter: 0), JobReason.clean(reason))
+                    at: now + policy.wait(afterAttempt: number, retryAfter: wait, jitter: 0),
+                    JobReason.clean(reason)
+                )
             }
         guard try tx.execute(JobStore.settle(organization, id, token, as: settlement, now: now)) == 1 else {
             throw JobError.leaseLost(id)
         }
+        mark.set()
     }
+}
+
+/// Whether the handler has ended its job in a transaction of its own, which may not have committed (yet). The claim is
+/// then expected to be gone, and no reason to cancel what the handler still does.
+final class SettlementMark: Sendable {
+    private let flag = Atomic(false)
+
+    var isSet: Bool { flag.load(ordering: .relaxed) }
+
+    func set() { flag.store(true, ordering: .relaxed) }
 }
 
 /// What a handler is given beside its job.
@@ -78,8 +94,9 @@ package struct JobContext: AttemptContext {
     package let current: JobAttempt
 }
 
-/// The context of work for the product itself. It acts in no organization; transactions that finish it are those of
-/// `SystemPurpose.queue`.
+/// The context of work for the product itself.
+///
+/// It acts in no organization; transactions that finish it are those of `SystemPurpose.queue`.
 package struct PlatformJobContext: AttemptContext {
     package let current: JobAttempt
 }

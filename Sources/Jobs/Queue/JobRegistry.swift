@@ -19,7 +19,8 @@ package struct JobRegistry: Sendable {
 
     /// Registers who does one kind of work for organizations.
     package mutating func handle<Work: Job>(
-        _ type: Work.Type, _ body: @escaping @Sendable (Work, JobContext) async throws -> Void
+        _ type: Work.Type,
+        _ body: @escaping @Sendable (Work, JobContext) async throws -> Void
     ) {
         add(type) { payload, attempt in
             let work = try Self.read(type, payload)
@@ -29,7 +30,8 @@ package struct JobRegistry: Sendable {
 
     /// Registers who does one kind of work for the product itself.
     package mutating func handle<Work: PlatformJob>(
-        _ type: Work.Type, _ body: @escaping @Sendable (Work, PlatformJobContext) async throws -> Void
+        _ type: Work.Type,
+        _ body: @escaping @Sendable (Work, PlatformJobContext) async throws -> Void
     ) {
         add(type) { payload, attempt in
             let work = try Self.read(type, payload)
@@ -46,10 +48,16 @@ package struct JobRegistry: Sendable {
     }
 
     private mutating func add<Work: QueuedWork>(
-        _ type: Work.Type, _ run: @escaping @Sendable ([UInt8], JobAttempt) async throws -> Void
+        _ type: Work.Type,
+        _ run: @escaping @Sendable ([UInt8], JobAttempt) async throws -> Void
     ) {
         let entry = Entry(
-            kind: type.kind, lane: type.lane, policy: type.policy, meters: JobMeters(kind: type.kind), run: run)
+            kind: type.kind,
+            lane: type.lane,
+            policy: type.policy,
+            meters: JobMeters(kind: type.kind),
+            run: run
+        )
         if entries.updateValue(entry, forKey: type.kind) != nil { duplicates.append(type.kind) }
     }
 }
@@ -69,8 +77,12 @@ struct JobMeters: Sendable {
         duration = Timer(label: "kuvend_job_duration_seconds", dimensions: [("kind", kind)])
         outcomes = Dictionary(
             uniqueKeysWithValues: Outcome.allCases.map { outcome in
-                (outcome, Counter(label: "kuvend_jobs_total", dimensions: [("kind", kind), ("outcome", outcome.rawValue)]))
-            })
+                (
+                    outcome,
+                    Counter(label: "kuvend_jobs_total", dimensions: [("kind", kind), ("outcome", outcome.rawValue)])
+                )
+            }
+        )
     }
 
     func record(_ outcome: Outcome, after duration: Duration) {

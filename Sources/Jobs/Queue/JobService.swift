@@ -23,7 +23,8 @@ package struct JobService: Sendable {
     }
 
     /// The last to be quarantined comes first.
-    package func listQuarantined(in scope: OrganizationScope, _ page: PageRequest) async throws -> Page<QuarantinedJob> {
+    package func listQuarantined(in scope: OrganizationScope, _ page: PageRequest) async throws -> Page<QuarantinedJob>
+    {
         try await list(scope.id, in: .organization(scope), page)
     }
 
@@ -53,10 +54,14 @@ package struct JobService: Sendable {
     // MARK: -
 
     private func list(
-        _ organization: ID<OrganizationEntity>, in scope: DataScope, _ page: PageRequest
+        _ organization: ID<OrganizationEntity>,
+        in scope: DataScope,
+        _ page: PageRequest
     ) async throws -> Page<QuarantinedJob> {
         let place: SQL =
-            if let after = page.after { " AND (updated_at, id) < (\(after.time), \(after.id(of: JobEntity.self)))" } else {
+            if let after = page.after {
+                " AND (updated_at, id) < (\(after.time), \(after.id(of: JobEntity.self)))"
+            } else {
                 ""
             }
         let jobs = try await database.read(in: scope) { tx in
@@ -68,15 +73,23 @@ package struct JobService: Sendable {
                 """
             ) { row in
                 QuarantinedJob(
-                    id: try row.next(), kind: try row.next(), lane: try row.next(), attempts: try row.next(),
-                    reason: try row.next(String?.self) ?? "", createdAt: try row.next(), quarantinedAt: try row.next())
+                    id: try row.next(),
+                    kind: try row.next(),
+                    lane: try row.next(),
+                    attempts: try row.next(),
+                    reason: try row.next(String?.self) ?? "",
+                    createdAt: try row.next(),
+                    quarantinedAt: try row.next()
+                )
             }
         }
         return Page(cutting: jobs, to: page.limit) { Cursor(time: $0.quarantinedAt, id: $0.id) }
     }
 
     private func retry(
-        _ id: ID<JobEntity>, of organization: ID<OrganizationEntity>, in scope: DataScope
+        _ id: ID<JobEntity>,
+        of organization: ID<OrganizationEntity>,
+        in scope: DataScope
     ) async throws {
         let now = now()
         try await database.write(in: scope, isolation: .serializable) { tx in
@@ -84,24 +97,29 @@ package struct JobService: Sendable {
                 """
                 SELECT lane FROM jobs
                 WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'
-                """)
+                """
+            )
             guard let lane else { throw JobError.unknown(id) }
             try tx.execute(
                 """
                 UPDATE jobs SET state = 'ready', attempt = 0, run_at = \(now), updated_at = \(now)
                 WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'
                 """,
-                violations: [.unique("jobs_organization_id_kind_unique_key_key", JobError.duplicate(id))])
+                violations: [.unique("jobs_organization_id_kind_unique_key_key", JobError.duplicate(id))]
+            )
             tx.signal(.jobs(lane: lane.rawValue))
         }
     }
 
     private func discard(
-        _ id: ID<JobEntity>, of organization: ID<OrganizationEntity>, in scope: DataScope
+        _ id: ID<JobEntity>,
+        of organization: ID<OrganizationEntity>,
+        in scope: DataScope
     ) async throws {
         try await database.write(in: scope, isolation: .serializable) { tx in
             let deleted = try tx.execute(
-                "DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'")
+                "DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'"
+            )
             guard deleted == 1 else { throw JobError.unknown(id) }
         }
     }

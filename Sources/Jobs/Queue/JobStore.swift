@@ -52,14 +52,18 @@ struct ClaimPlan: Sendable {
 
 /// The statements of the queue.
 enum JobStore {
-    /// Keeps PostgreSQL's planner on the indexes for the rest of the transaction. The queue is empty at one moment and long
-    /// at the next, and a plan that was made for one page and is kept with its prepared statement is ruinous for thousands:
-    /// measured, 1,700 jobs a second with 30,000 waiting instead of more than 5,000.
+    /// Keeps PostgreSQL's planner on the indexes for the rest of the transaction.
+    ///
+    /// The queue is empty at one moment and long at the next, and a plan that was made for one page and is kept with
+    /// its prepared statement is ruinous for thousands: measured, 1,700 jobs a second with 30,000 waiting instead of
+    /// more than 5,000.
     static let stayOnIndexes: SQL = "\(Fragment(sqlite: "SELECT 1", postgres: "SELECT \(indexesOnly)"))"
 
-    /// The same, and the commit does not wait for PostgreSQL's disk. For what may be lost when the database itself crashes, as
-    /// the worker's own crash a moment earlier would have lost it: a lost claim or outcome means one more attempt, which
-    /// "at least once" allows, and a row's effect cannot happen twice, because the token was lost as well.
+    /// The same, and the commit does not wait for PostgreSQL's disk.
+    ///
+    /// For what may be lost when the database itself crashes, as the worker's own crash a moment earlier would have
+    /// lost it: a lost claim or outcome means one more attempt, which "at least once" allows, and a row's effect cannot
+    /// happen twice, because the token was lost as well.
     static let bookkeeping: SQL = """
         \(Fragment(
             sqlite: "SELECT 1",
@@ -78,7 +82,11 @@ enum JobStore {
     ///   - after: Begin behind this organization; nil begins at the first.
     ///   - through: End with this organization; nil ends at the last.
     static func dueOrganizations(
-        _ plan: ClaimPlan, after: ID<OrganizationEntity>?, through: ID<OrganizationEntity>?, limit: Int, now: Timestamp
+        _ plan: ClaimPlan,
+        after: ID<OrganizationEntity>?,
+        through: ID<OrganizationEntity>?,
+        limit: Int,
+        now: Timestamp
     ) -> SQL {
         let lower: SQL =
             if let after { "jobs.organization_id > \(after)" } else {
@@ -120,9 +128,14 @@ enum JobStore {
         """
     }
 
-    /// Claims the first due jobs of one organization. The due jobs are chosen once (a locking CTE is not inlined).
+    /// Claims the first due jobs of one organization.
+    ///
+    /// The due jobs are chosen once (a locking CTE is not inlined).
     static func claim(
-        _ plan: ClaimPlan, of organization: ID<OrganizationEntity>, limit: Int, token: ID<JobTokenEntity>,
+        _ plan: ClaimPlan,
+        of organization: ID<OrganizationEntity>,
+        limit: Int,
+        token: ID<JobTokenEntity>,
         now: Timestamp
     ) -> SQL {
         """
@@ -142,8 +155,11 @@ enum JobStore {
     // MARK: Settling
 
     static func settle(
-        _ organization: ID<OrganizationEntity>, _ id: ID<JobEntity>, _ token: ID<JobTokenEntity>,
-        as settlement: Settlement, now: Timestamp
+        _ organization: ID<OrganizationEntity>,
+        _ id: ID<JobEntity>,
+        _ token: ID<JobTokenEntity>,
+        as settlement: Settlement,
+        now: Timestamp
     ) -> SQL {
         let changes: SQL =
             switch settlement {
@@ -160,15 +176,19 @@ enum JobStore {
     }
 
     static func delete(
-        _ organization: ID<OrganizationEntity>, _ id: ID<JobEntity>, _ token: ID<JobTokenEntity>
+        _ organization: ID<OrganizationEntity>,
+        _ id: ID<JobEntity>,
+        _ token: ID<JobTokenEntity>
     ) -> SQL {
         "DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND token = \(token)"
     }
 
     // MARK: Leases
 
-    /// Extends what is still held. Rows that somebody is settling right now are passed over, so that a slow transaction of
-    /// one handler does not delay the sign of life of the others. Past its deadline a job gets no more time.
+    /// Extends what is still held.
+    ///
+    /// Rows that somebody is settling right now are passed over, so that a slow transaction of one handler does not
+    /// delay the sign of life of the others. Past its deadline a job gets no more time.
     static func extend(_ tokens: [ID<JobTokenEntity>], to leaseEnd: Timestamp, now: Timestamp) -> SQL {
         """
         WITH held AS MATERIALIZED (

@@ -2,7 +2,9 @@ import Kernel
 
 /// How often and how fast a kind of job is tried, and for how long one attempt may run.
 package struct RetryPolicy: Sendable, Hashable {
-    /// At least 1. After that many failed attempts the job is quarantined.
+    /// At least 1.
+    ///
+    /// After that many failed attempts the job is quarantined.
     package let maxAttempts: Int
     /// The wait after the first failed attempt.
     package let base: Duration

@@ -39,6 +39,7 @@ package final class JobRunner: Service {
         let task: Task<Void, any Error>
         let deadline: Timestamp
         let lease: Duration
+        let mark: SettlementMark
         var interruption: Interruption?
     }
 
@@ -114,7 +115,9 @@ package final class JobRunner: Service {
         await Task { _ = try? await ledger.write() }.value
     }
 
-    /// Stops claiming. Running jobs go on for `shutdownGrace`.
+    /// Stops claiming.
+    ///
+    /// Running jobs go on for `shutdownGrace`.
     package func stop() {
         state.withLock { $0.isStopping = true }
         database.signals.publish(lanes.map(\.signal))
@@ -160,7 +163,9 @@ package final class JobRunner: Service {
                     continue
                 } catch {
                     logger.warning(
-                        "jobs could not be claimed", metadata: ["lane": "\(lane.lane.rawValue)", "error": "\(error)"])
+                        "jobs could not be claimed",
+                        metadata: ["lane": "\(lane.lane.rawValue)", "error": "\(error)"]
+                    )
                     try? await Task.sleep(for: configuration.pollInterval)
                 }
             }
@@ -192,17 +197,28 @@ package final class JobRunner: Service {
         logger[metadataKey: "job_kind"] = "\(claim.kind)"
         if claim.organization != .zero { logger[metadataKey: "organization_id"] = "\(claim.organization)" }
         let attempt = JobAttempt(
-            id: claim.id, organization: claim.organization, kind: claim.kind, lane: lane.lane, policy: entry.policy,
-            number: claim.attempt, maxAttempts: claim.maxAttempts, deadline: claim.deadline, logger: logger,
-            token: claim.token)
+            id: claim.id,
+            organization: claim.organization,
+            kind: claim.kind,
+            lane: lane.lane,
+            policy: entry.policy,
+            number: claim.attempt,
+            maxAttempts: claim.maxAttempts,
+            deadline: claim.deadline,
+            logger: logger,
+            token: claim.token
+        )
 
         // A task of its own, so that it can be cancelled alone; it is waited for here and cancelled with its parent.
         let task = Task { try await entry.run(claim.payload, attempt) }
         let key = Key(id: claim.id, token: claim.token)
         state.withLock { state in
             state.running[key] = Running(
-                task: task, deadline: claim.deadline, lease: entry.policy.lease,
-                interruption: state.isCancelling ? .shutdown : nil)
+                task: task,
+                deadline: claim.deadline,
+                lease: entry.policy.lease, mark: attempt.mark,
+                interruption: state.isCancelling ? .shutdown : nil
+            )
             if state.isCancelling { task.cancel() }
         }
         let result = await withTaskCancellationHandler {
@@ -218,7 +234,10 @@ package final class JobRunner: Service {
     }
 
     private func settle(
-        _ claim: Claim, _ entry: JobRegistry.Entry, _ result: Result<Void, any Error>, _ interruption: Interruption?,
+        _ claim: Claim,
+        _ entry: JobRegistry.Entry,
+        _ result: Result<Void, any Error>,
+        _ interruption: Interruption?,
         _ logger: Logger
     ) -> (Settlement?, JobMeters.Outcome) {
         func failed(_ reason: String, retryAfter: Duration? = nil) -> (Settlement, JobMeters.Outcome) {
@@ -242,7 +261,9 @@ package final class JobRunner: Service {
         case (.failure(JobFailure.permanent(let reason)), _):
             let reason = JobReason.clean(reason)
             logger.error(
-                "a job is quarantined", metadata: ["attempt": "\(claim.attempt)", "reason": "\(reason)"])
+                "a job is quarantined",
+                metadata: ["attempt": "\(claim.attempt)", "reason": "\(reason)"]
+            )
             return (.quarantine(reason), .quarantined)
         case (.failure(JobFailure.retry(let wait, let reason)), _):
             return failed(JobReason.clean(reason), retryAfter: wait)
@@ -327,7 +348,8 @@ package final class JobRunner: Service {
                 return Key(id: try row.next(), token: try row.next())
             }
         }
-        let lost = Set(running.keys).subtracting(held.joined())
+        let gone = Set(running.keys).subtracting(held.joined())
+        let lost = state.withLock { state in gone.filter { state.running[$0]?.mark.isSet == false } }
         if !lost.isEmpty { interrupt(lost, .leaseLost) }
     }
 
@@ -342,8 +364,14 @@ package final class JobRunner: Service {
             try tx.run(JobStore.bookkeeping)
             let expired = try tx.rows(JobStore.expired(limit: Self.sweepLimit, now: now)) { row in
                 Expired(
-                    organization: try row.next(), id: try row.next(), token: try row.next(), kind: try row.next(),
-                    attempt: try row.next(), maxAttempts: try row.next(), deadline: try row.next())
+                    organization: try row.next(),
+                    id: try row.next(),
+                    token: try row.next(),
+                    kind: try row.next(),
+                    attempt: try row.next(),
+                    maxAttempts: try row.next(),
+                    deadline: try row.next()
+                )
             }
             for job in expired {
                 let isOverdue = job.deadline.map { $0 <= now } ?? false

@@ -27,7 +27,9 @@ final class LaneWorker: Sendable {
 
     var signal: Signal { .jobs(lane: lane.rawValue) }
 
-    /// Free slots. When there are none, whoever frees one is told to wake the lane.
+    /// Free slots.
+    ///
+    /// When there are none, whoever frees one is told to wake the lane.
     var free: Int {
         state.withLock { state in
             state.isStarved = state.busy >= concurrency
@@ -66,8 +68,12 @@ final class LaneWorker: Sendable {
     }
 
     private static func claim(
-        _ plan: ClaimPlan, after lastServed: ID<OrganizationEntity>?, limit: Int, token: ID<JobTokenEntity>,
-        now: Timestamp, in tx: any Transaction
+        _ plan: ClaimPlan,
+        after lastServed: ID<OrganizationEntity>?,
+        limit: Int,
+        token: ID<JobTokenEntity>,
+        now: Timestamp,
+        in tx: any Transaction
     ) throws -> Catch {
         try tx.run(JobStore.bookkeeping)
         var scans = [JobStore.dueOrganizations(plan, after: lastServed, through: nil, limit: limit, now: now)]
@@ -92,9 +98,16 @@ final class LaneWorker: Sendable {
             zip(organizations, limits).map { JobStore.claim(plan, of: $0, limit: $1, token: token, now: now) }
         ) { index, row in
             Claim(
-                organization: organizations[index], id: try row.next(), token: token, kind: try row.next(),
-                payload: try row.nextJSONBytes().map { Array($0) } ?? [], attempt: try row.next(),
-                maxAttempts: try row.next(), runAt: try row.next(), deadline: try row.next())
+                organization: organizations[index],
+                id: try row.next(),
+                token: token,
+                kind: try row.next(),
+                payload: try row.nextJSONBytes().map { Array($0) } ?? [],
+                attempt: try row.next(),
+                maxAttempts: try row.next(),
+                runAt: try row.next(),
+                deadline: try row.next()
+            )
         }
         result.claims = claims.joined().sorted { ($0.runAt, $0.id) < ($1.runAt, $1.id) }
         result.mayHaveMore =

@@ -54,7 +54,9 @@ final class Ledger: Sendable {
             } catch {
                 failures += 1
                 logger.warning(
-                    "the outcomes of jobs could not be written and will be again", metadata: ["error": "\(error)"])
+                    "the outcomes of jobs could not be written and will be again",
+                    metadata: ["error": "\(error)"]
+                )
                 try? await Task.sleep(for: .milliseconds(100 << min(failures, 5)))
             }
         }
@@ -81,7 +83,13 @@ final class Ledger: Sendable {
                     // A claim that was taken away matches no row.
                     try tx.run(
                         JobStore.settle(
-                            entry.claim.organization, entry.claim.id, entry.claim.token, as: entry.settlement, now: now))
+                            entry.claim.organization,
+                            entry.claim.id,
+                            entry.claim.token,
+                            as: entry.settlement,
+                            now: now
+                        )
+                    )
                     switch entry.settlement {
                     case .finish, .quarantine: break
                     case .retry, .handBack: tx.signal(.jobs(lane: entry.lane.rawValue))

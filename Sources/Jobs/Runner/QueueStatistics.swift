@@ -4,7 +4,9 @@ package import Storage
 
 /// How one lane stands, over all nodes.
 package struct QueueStatistics: Sendable, Hashable {
-    /// Jobs that could run now. Counted up to 100,000.
+    /// Jobs that could run now.
+    ///
+    /// Counted up to 100,000.
     package let ready: Int
     package let running: Int
     package let quarantined: Int
@@ -24,11 +26,14 @@ package struct QueueStatistics: Sendable, Hashable {
                     (
                         lane,
                         QueueStatistics(
-                            ready: counts[index * 4] ?? 0, running: counts[index * 4 + 1] ?? 0,
+                            ready: counts[index * 4] ?? 0,
+                            running: counts[index * 4 + 1] ?? 0,
                             quarantined: counts[index * 4 + 2] ?? 0,
-                            oldest: oldest[index].map { max(now - $0, .zero) })
+                            oldest: oldest[index].map { max(now - $0, .zero) }
+                        )
                     )
-                })
+                }
+            )
         }
     }
 }
@@ -50,10 +55,14 @@ struct QueueMeters: Sendable {
                 return (
                     lane,
                     LaneGauges(
-                        ready: gauge("ready"), running: gauge("running"), quarantined: gauge("quarantined"),
-                        oldest: gauge("oldest_seconds"))
+                        ready: gauge("ready"),
+                        running: gauge("running"),
+                        quarantined: gauge("quarantined"),
+                        oldest: gauge("oldest_seconds")
+                    )
                 )
-            })
+            }
+        )
     }
 
     func record(_ statistics: [Lane: QueueStatistics]) {

@@ -27,8 +27,10 @@ package struct Schedule: Sendable {
     }
 }
 
-/// Enqueues the jobs of schedules. Any number of nodes may run it: each tick fires once, ticks that were missed fire once
-/// together, and a tick is left out while the job of the one before is still ready or running.
+/// Enqueues the jobs of schedules.
+///
+/// Any number of nodes may run it: each tick fires once, ticks that were missed fire once together, and a tick is left
+/// out while the job of the one before is still ready or running.
 ///
 /// The first tick of a new schedule comes one interval after the schedule was first seen.
 package struct Scheduler: Service {
@@ -40,7 +42,10 @@ package struct Scheduler: Service {
 
     /// - Parameter pollInterval: How far a tick may come late.
     package init(
-        database: any Database, schedules: [Schedule], pollInterval: Duration = .seconds(1), logger: Logger,
+        database: any Database,
+        schedules: [Schedule],
+        pollInterval: Duration = .seconds(1),
+        logger: Logger,
         now: @escaping @Sendable () -> Timestamp = { .now() }
     ) {
         self.database = database
@@ -81,7 +86,8 @@ package struct Scheduler: Service {
                     """
                     INSERT INTO job_schedules (name, next_run_at, last_run_at)
                     VALUES (\(schedule.name), \(now + schedule.interval), NULL) ON CONFLICT DO NOTHING
-                    """)
+                    """
+                )
             }
             guard places.contains(where: { $0.nextRunAt <= now }) else { return [] }
             // Whoever holds the row makes the tick.
@@ -97,7 +103,8 @@ package struct Scheduler: Service {
                     """
                     UPDATE job_schedules SET next_run_at = \(schedule.next(after: nextRunAt, now: now)), last_run_at = \(now)
                     WHERE name = \(name)
-                    """)
+                    """
+                )
                 try schedule.enqueue(tx, "schedule:\(name)", now)
                 ticked.append(name)
             }

@@ -38,12 +38,14 @@ struct DocumentChunkStore {
             INSERT INTO document_chunks (organization_id, \(Self.columns), embedding_vector, embedding_model)
             VALUES (\(scope.id), \(chunk.id), \(chunk.sourceID), \(chunk.ordinal), \(chunk.content),
                 \(chunk.metadata), \(chunk.createdAt), \(vector.map(SQLValue.vector) ?? .null), \(model))
-            """)
+            """
+        )
     }
 
     func deleteAll(of source: ID<KnowledgeSource>) throws {
         try tx.run(
-            "DELETE FROM document_chunks WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source)")
+            "DELETE FROM document_chunks WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source)"
+        )
     }
 
     func list(of source: ID<KnowledgeSource>, after ordinal: Int, limit: Int) throws -> [DocumentChunk] {
@@ -52,11 +54,13 @@ struct DocumentChunkStore {
             SELECT \(Self.columns) FROM document_chunks
             WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source) AND ordinal > \(ordinal)
             ORDER BY ordinal LIMIT \(limit)
-            """)
+            """
+        )
     }
 
     func find(_ ids: [ID<DocumentChunk>]) throws -> [DocumentChunk] {
         try tx.all(
-            "SELECT \(Self.columns) FROM document_chunks WHERE organization_id = \(scope.id) AND id IN \(list: ids)")
+            "SELECT \(Self.columns) FROM document_chunks WHERE organization_id = \(scope.id) AND id IN \(list: ids)"
+        )
     }
 }

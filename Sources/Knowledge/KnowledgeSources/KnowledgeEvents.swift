@@ -12,16 +12,21 @@ package enum KnowledgeEvents {
 
     private static func type(_ fact: String, _ summary: String) -> EventType {
         EventType(
-            "knowledge_source.\(fact)", resource: "knowledge_source", summary,
+            "knowledge_source.\(fact)",
+            resource: "knowledge_source",
+            summary,
             data: .object([.required("id", .uuid), .required("name", .string(1...200))]),
-            example: ["id": .string(id), "name": "Handbook"])
+            example: ["id": .string(id), "name": "Handbook"]
+        )
     }
 }
 
 extension Event {
     static func knowledge(_ type: EventType, _ source: KnowledgeSource) -> Event {
         Event(
-            type, subject: source.id.description,
-            data: ["id": .string(source.id.description), "name": .string(source.name)])
+            type,
+            subject: source.id.description,
+            data: ["id": .string(source.id.description), "name": .string(source.name)]
+        )
     }
 }

@@ -63,7 +63,11 @@ package struct NewKnowledgeSource: Sendable {
     package let metadata: JSON
 
     package init(
-        name: String, kind: KnowledgeSource.Kind, location: String? = nil, content: String, format: DocumentFormat,
+        name: String,
+        kind: KnowledgeSource.Kind,
+        location: String? = nil,
+        content: String,
+        format: DocumentFormat,
         metadata: JSON = [:]
     ) {
         self.name = name
@@ -84,8 +88,10 @@ package enum KnowledgeError: ProblemConvertible {
         case .unknown: .notFound("knowledge source")
         case .documentTooLarge:
             Problem(
-                .contentTooLarge, "knowledge_source.too_large",
-                "A document may have at most \(KnowledgeSource.maximumDocumentSize / 1_048_576) MiB of text.")
+                .contentTooLarge,
+                "knowledge_source.too_large",
+                "A document may have at most \(KnowledgeSource.maximumDocumentSize / 1_048_576) MiB of text."
+            )
         }
     }
 }

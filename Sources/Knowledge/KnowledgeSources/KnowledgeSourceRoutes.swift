@@ -21,7 +21,8 @@ struct KnowledgeSourceBody: ResponseBody {
             .required("metadata", .anyObject()),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -92,22 +93,36 @@ extension NewKnowledgeSource {
             .required("name", .string(1...200, [.singleLine, .notBlank]), example: "Returns and refunds"),
             .required("type", .choice("text", "file"), "`file` names its file in `location`."),
             .required(
-                "content", .string(1...KnowledgeSource.maximumDocumentSize, .notBlank), "The document itself.",
-                example: "# Returns\n\nYou can return what you bought within 30 days."),
-            .optional("location", .nullable(.string(1...1_024, .singleLine)), "The file's name.", example: "returns.md"),
+                "content",
+                .string(1...KnowledgeSource.maximumDocumentSize, .notBlank),
+                "The document itself.",
+                example: "# Returns\n\nYou can return what you bought within 30 days."
+            ),
             .optional(
-                "format", .choice(DocumentFormat.names),
-                "Without it, the ending of `location` decides; `markdown` when that says nothing."),
+                "location",
+                .nullable(.string(1...1_024, .singleLine)),
+                "The file's name.",
+                example: "returns.md"
+            ),
+            .optional(
+                "format",
+                .choice(DocumentFormat.names),
+                "Without it, the ending of `location` decides; `markdown` when that says nothing."
+            ),
             .optional("metadata", .anyObject()),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         let location = body["location"]?.string
         self.init(
-            name: body["name"]?.string ?? "", kind: body["type"]?.string.flatMap(KnowledgeSource.Kind.init) ?? .text,
-            location: location, content: body["content"]?.string ?? "",
+            name: body["name"]?.string ?? "",
+            kind: body["type"]?.string.flatMap(KnowledgeSource.Kind.init) ?? .text,
+            location: location,
+            content: body["content"]?.string ?? "",
             format: body["format"]?.string.flatMap(DocumentFormat.init(name:)) ?? DocumentFormat(fileName: location),
-            metadata: body["metadata"] ?? [:])
+            metadata: body["metadata"] ?? [:]
+        )
     }
 }
 
@@ -117,52 +132,92 @@ struct KnowledgeSourceRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/knowledge-sources", tag: "Knowledge") {
             Endpoint.organization(
-                .get, "", "List knowledge sources", "Newest first.", permission: .knowledgeRead,
+                .get,
+                "",
+                "List knowledge sources",
+                "Newest first.",
+                permission: .knowledgeRead,
                 query: .page + [
                     .optional("status", .choice(of: KnowledgeSource.Status.self)),
                     .optional("type", .choice(of: KnowledgeSource.Kind.self)),
                 ],
-                answers: [.ok(.page(of: KnowledgeSourceBody.schema))], use: list)
+                answers: [.ok(.page(of: KnowledgeSourceBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Add a knowledge source",
+                .post,
+                "",
+                "Add a knowledge source",
                 "Answers at once; training follows. The source can be searched when its status is `ready`.",
-                permission: .knowledgeWrite, body: NewKnowledgeSource.schema,
+                permission: .knowledgeWrite,
+                body: NewKnowledgeSource.schema,
                 answers: [.created(KnowledgeSourceBody.schema)],
                 problems: [ProblemKind(.contentTooLarge, "knowledge_source.too_large", "The document is too large.")],
-                bodyLimit: 3 * KnowledgeSource.maximumDocumentSize, use: add)
+                bodyLimit: 3 * KnowledgeSource.maximumDocumentSize,
+                use: add
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read a knowledge source", permission: .knowledgeRead,
-                answers: [.ok(KnowledgeSourceBody.schema)], problems: [.notFound("knowledge source")], use: show)
+                .get,
+                "/{id}",
+                "Read a knowledge source",
+                permission: .knowledgeRead,
+                answers: [.ok(KnowledgeSourceBody.schema)],
+                problems: [.notFound("knowledge source")],
+                use: show
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Delete a knowledge source", "Its document and chunks go with it.",
-                permission: .knowledgeWrite, answers: [.noContent], problems: [.notFound("knowledge source")],
-                use: delete)
+                .delete,
+                "/{id}",
+                "Delete a knowledge source",
+                "Its document and chunks go with it.",
+                permission: .knowledgeWrite,
+                answers: [.noContent],
+                problems: [.notFound("knowledge source")],
+                use: delete
+            )
             Endpoint.organization(
-                .post, "/{id}/retrain", "Train a knowledge source again", permission: .knowledgeWrite,
-                answers: [.accepted(KnowledgeSourceBody.schema)], problems: [.notFound("knowledge source")],
-                use: retrain)
+                .post,
+                "/{id}/retrain",
+                "Train a knowledge source again",
+                permission: .knowledgeWrite,
+                answers: [.accepted(KnowledgeSourceBody.schema)],
+                problems: [.notFound("knowledge source")],
+                use: retrain
+            )
             Endpoint.organization(
-                .get, "/{id}/chunks", "List the chunks of a knowledge source", "In the order of the document.",
+                .get,
+                "/{id}/chunks",
+                "List the chunks of a knowledge source",
+                "In the order of the document.",
                 permission: .knowledgeRead,
                 query: [
                     .optional("limit", .integer(1...100), "How many items at most.", default: 20),
                     .optional("after", .integer(0...Int64(Int32.max)), "The ordinal of the last chunk that was seen."),
                 ],
                 answers: [.ok(.object([.required("data", .array(of: DocumentChunkBody.schema))]))],
-                problems: [.notFound("knowledge source")], use: chunks)
+                problems: [.notFound("knowledge source")],
+                use: chunks
+            )
         }
     }
 
     private func list(_ call: OrganizationCall) async throws -> Reply {
         let page = try await service.list(
-            status: call.query("status"), kind: call.query("type"), call.page, in: call.scope)
+            status: call.query("status"),
+            kind: call.query("type"),
+            call.page,
+            in: call.scope
+        )
         return .page(page.map(KnowledgeSourceBody.init))
     }
 
     private func add(_ call: OrganizationCall) async throws -> Reply {
         let source = try await service.add(NewKnowledgeSource(call.body), in: call.scope)
         return .created(
-            KnowledgeSourceBody(source), at: "/api/v1/knowledge-sources/\(source.id)", tag: EntityTag(source.updatedAt))
+            KnowledgeSourceBody(source),
+            at: "/api/v1/knowledge-sources/\(source.id)",
+            tag: EntityTag(source.updatedAt)
+        )
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
@@ -178,14 +233,18 @@ struct KnowledgeSourceRoutes: Sendable {
     private func retrain(_ call: OrganizationCall) async throws -> Reply {
         .accepted(
             KnowledgeSourceBody(
-                try await service.retrain(call.pathID("id", or: .notFound("knowledge source")), in: call.scope)))
+                try await service.retrain(call.pathID("id", or: .notFound("knowledge source")), in: call.scope)
+            )
+        )
     }
 
     private func chunks(_ call: OrganizationCall) async throws -> Reply {
         let chunks = try await service.chunks(
             of: call.pathID("id", or: .notFound("knowledge source")),
             after: call.query("after")?.int.flatMap { Int(exactly: $0) } ?? -1,
-            limit: call.query("limit")?.int.flatMap { Int(exactly: $0) } ?? 20, in: call.scope)
+            limit: call.query("limit")?.int.flatMap { Int(exactly: $0) } ?? 20,
+            in: call.scope
+        )
         return .json { json in
             json.beginObject()
             json.key("data")

@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 package struct KnowledgeSourceService: Sendable {
     let database: any Database
@@ -13,8 +13,17 @@ package struct KnowledgeSourceService: Sendable {
         }
         let now = now()
         let source = KnowledgeSource(
-            id: ID(), name: new.name, kind: new.kind, location: new.location, status: .pending, errorMessage: nil,
-            chunkCount: 0, metadata: new.metadata, createdAt: now, updatedAt: now)
+            id: ID(),
+            name: new.name,
+            kind: new.kind,
+            location: new.location,
+            status: .pending,
+            errorMessage: nil,
+            chunkCount: 0,
+            metadata: new.metadata,
+            createdAt: now,
+            updatedAt: now
+        )
         try await database.write(scope) { tx in
             try KnowledgeSourceStore(tx: tx, scope: scope).insert(source, content: new.content, format: new.format)
             try tx.enqueue(TrainingJob(source: source.id), in: scope, uniqueKey: source.id.description, now: now)
@@ -28,7 +37,10 @@ package struct KnowledgeSourceService: Sendable {
     }
 
     package func list(
-        status: KnowledgeSource.Status?, kind: KnowledgeSource.Kind?, _ page: PageRequest, in scope: OrganizationScope
+        status: KnowledgeSource.Status?,
+        kind: KnowledgeSource.Kind?,
+        _ page: PageRequest,
+        in scope: OrganizationScope
     ) async throws -> Page<KnowledgeSource> {
         try await database.read(scope) { tx in
             try KnowledgeSourceStore(tx: tx, scope: scope).list(status: status, kind: kind, page)
@@ -37,7 +49,10 @@ package struct KnowledgeSourceService: Sendable {
 
     /// The chunks of a source in the order of the document.
     package func chunks(
-        of id: ID<KnowledgeSource>, after ordinal: Int, limit: Int, in scope: OrganizationScope
+        of id: ID<KnowledgeSource>,
+        after ordinal: Int,
+        limit: Int,
+        in scope: OrganizationScope
     ) async throws -> [DocumentChunk] {
         try await database.read(scope) { tx in
             _ = try KnowledgeSourceStore(tx: tx, scope: scope).get(id)

@@ -26,7 +26,8 @@ struct KnowledgeSourceStore {
 
     func find(_ id: ID<KnowledgeSource>) throws -> KnowledgeSource? {
         try tx.first(
-            "SELECT \(Self.columns) FROM knowledge_sources WHERE organization_id = \(scope.id) AND id = \(id)")
+            "SELECT \(Self.columns) FROM knowledge_sources WHERE organization_id = \(scope.id) AND id = \(id)"
+        )
     }
 
     func get(_ id: ID<KnowledgeSource>) throws -> KnowledgeSource {
@@ -35,7 +36,9 @@ struct KnowledgeSourceStore {
     }
 
     func list(
-        status: KnowledgeSource.Status?, kind: KnowledgeSource.Kind?, _ page: PageRequest
+        status: KnowledgeSource.Status?,
+        kind: KnowledgeSource.Kind?,
+        _ page: PageRequest
     ) throws -> Page<KnowledgeSource> {
         var conditions: [SQL] = ["organization_id = \(scope.id)"]
         if let status { conditions.append("status = \(status)") }
@@ -47,7 +50,8 @@ struct KnowledgeSourceStore {
             """
             SELECT \(Self.columns) FROM knowledge_sources WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
@@ -58,12 +62,14 @@ struct KnowledgeSourceStore {
             VALUES (\(scope.id), \(source.id), \(source.name), \(source.kind), \(source.location), \(source.status),
                 \(source.errorMessage), \(source.chunkCount), \(source.metadata), \(source.createdAt),
                 \(source.updatedAt))
-            """)
+            """
+        )
         try tx.run(
             """
             INSERT INTO knowledge_documents (organization_id, knowledge_source_id, format, content, created_at)
             VALUES (\(scope.id), \(source.id), \(format.name), \(content), \(source.createdAt))
-            """)
+            """
+        )
     }
 
     func save(_ source: KnowledgeSource) throws {
@@ -73,7 +79,8 @@ struct KnowledgeSourceStore {
                 error_message = \(source.errorMessage), chunk_count = \(source.chunkCount),
                 metadata = \(source.metadata), updated_at = \(source.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(source.id)
-            """)
+            """
+        )
     }
 
     func delete(_ id: ID<KnowledgeSource>) throws {

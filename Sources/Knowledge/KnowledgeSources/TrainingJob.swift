@@ -1,5 +1,5 @@
-package import Kernel
 package import Jobs
+package import Kernel
 import Storage
 
 /// Cuts the document of a source into chunks and embeds them.
@@ -7,7 +7,12 @@ package struct TrainingJob: Job {
     package static let kind = "knowledge.train"
     package static let lane = Lane.bulk
     package static let policy = RetryPolicy(
-        maxAttempts: 5, base: .seconds(5), ceiling: .seconds(300), timeout: .seconds(600), lease: .seconds(60))
+        maxAttempts: 5,
+        base: .seconds(5),
+        ceiling: .seconds(300),
+        timeout: .seconds(600),
+        lease: .seconds(60)
+    )
 
     let source: ID<KnowledgeSource>
 
@@ -64,7 +69,10 @@ struct Trainer: Sendable {
             try Task.checkCancellation()
             let batch = chunks[start..<min(start + Self.batchSize, chunks.count)]
             let vectors = try await embedder.embed(
-                batch.map(\.textToEmbed), for: scope.id, deadline: .now + .seconds(120))
+                batch.map(\.textToEmbed),
+                for: scope.id,
+                deadline: .now + .seconds(120)
+            )
             guard vectors.count == batch.count else {
                 throw JobFailure.retry(after: .zero, reason: "the embedder answered with another number of vectors")
             }
@@ -72,8 +80,13 @@ struct Trainer: Sendable {
             let rows = zip(batch, vectors).map { chunk, vector in
                 (
                     chunk: DocumentChunk(
-                        id: ID(), sourceID: job.source, ordinal: chunk.ordinal, content: chunk.content,
-                        metadata: chunk.metadata, createdAt: createdAt),
+                        id: ID(),
+                        sourceID: job.source,
+                        ordinal: chunk.ordinal,
+                        content: chunk.content,
+                        metadata: chunk.metadata,
+                        createdAt: createdAt
+                    ),
                     vector: vector.contains { $0 != 0 } ? vector : nil
                 )
             }

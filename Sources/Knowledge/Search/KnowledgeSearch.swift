@@ -49,7 +49,9 @@ package struct KnowledgeSearch: Sendable {
         return try await database.read(scope) { tx in
             let byWords = words.isEmpty ? [] : try textRanking(words, tx, scope)
             let fused = RankFusion().fuse(
-                [RankFusion.Ranking(byWords), RankFusion.Ranking(byVector)], limit: max(0, limit))
+                [RankFusion.Ranking(byWords), RankFusion.Ranking(byVector)],
+                limit: max(0, limit)
+            )
             guard !fused.isEmpty else { return [] }
             let details = try details(of: fused.map(\.id), tx, scope)
             let textRanks = ranks(byWords)
@@ -57,9 +59,14 @@ package struct KnowledgeSearch: Sendable {
             return fused.compactMap { match in
                 guard let detail = details[match.id] else { return nil }
                 return FoundChunk(
-                    chunk: detail.chunk, sourceName: detail.name, sourceLocation: detail.location, score: match.score,
-                    textRank: textRanks[match.id], vectorRank: vectorRanks[match.id],
-                    similarity: similarities[match.id])
+                    chunk: detail.chunk,
+                    sourceName: detail.name,
+                    sourceLocation: detail.location,
+                    score: match.score,
+                    textRank: textRanks[match.id],
+                    vectorRank: vectorRanks[match.id],
+                    similarity: similarities[match.id]
+                )
             }
         }
     }
@@ -69,7 +76,9 @@ package struct KnowledgeSearch: Sendable {
     }
 
     private func textRanking(
-        _ words: SearchWords, _ tx: any Transaction, _ scope: OrganizationScope
+        _ words: SearchWords,
+        _ tx: any Transaction,
+        _ scope: OrganizationScope
     ) throws -> [ID<DocumentChunk>] {
         switch tx.dialect {
         case .sqlite: try tx.values(Self.rankedByFTS5(words, scope))
@@ -78,7 +87,9 @@ package struct KnowledgeSearch: Sendable {
     }
 
     private func details(
-        of ids: [ID<DocumentChunk>], _ tx: any Transaction, _ scope: OrganizationScope
+        of ids: [ID<DocumentChunk>],
+        _ tx: any Transaction,
+        _ scope: OrganizationScope
     ) throws -> [ID<DocumentChunk>: (chunk: DocumentChunk, name: String, location: String?)] {
         let rows = try tx.rows(
             """

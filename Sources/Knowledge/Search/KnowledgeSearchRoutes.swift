@@ -14,7 +14,9 @@ struct FoundChunkBody: ResponseBody {
                 .required("text_rank", .nullable(.integer(1...1_000)), "The place in the ranking by words, from 1."),
                 .required("vector_rank", .nullable(.integer(1...1_000)), "The place in the ranking by meaning."),
                 .required("similarity", .nullable(.number(-1.01...1.01)), "The cosine of the angle to the question."),
-            ]))
+            ]
+        )
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -39,29 +41,42 @@ struct KnowledgeSearchRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/knowledge", tag: "Knowledge") {
             Endpoint.organization(
-                .post, "/search", "Search the knowledge base",
+                .post,
+                "/search",
+                "Search the knowledge base",
                 "What an agent would be given for this question. `embedding_model` says which embedder ranked by meaning.",
                 permission: .knowledgeRead,
                 body: .named(
                     "KnowledgeQuery",
                     .object([
-                        .required("query", .string(1...2_000, .notBlank), example: "How long do I have to return a book?"),
+                        .required(
+                            "query",
+                            .string(1...2_000, .notBlank),
+                            example: "How long do I have to return a book?"
+                        ),
                         .optional("limit", .integer(1...50), "How many chunks at most.", default: 8),
-                    ])),
+                    ])
+                ),
                 answers: [
                     .ok(
                         .object([
                             .required("data", .array(of: FoundChunkBody.schema, count: 0...50)),
                             .required("embedding_model", .string(1...200)),
-                        ]))
-                ], idempotent: false, use: find)
+                        ])
+                    )
+                ],
+                idempotent: false,
+                use: find
+            )
         }
     }
 
     private func find(_ call: OrganizationCall) async throws -> Reply {
         let found = try await search.find(
-            call.body["query"]?.string ?? "", limit: call.body["limit"]?.int.flatMap { Int(exactly: $0) } ?? 8,
-            in: call.scope)
+            call.body["query"]?.string ?? "",
+            limit: call.body["limit"]?.int.flatMap { Int(exactly: $0) } ?? 8,
+            in: call.scope
+        )
         let model = search.embedder.model
         return .json { json in
             json.beginObject()

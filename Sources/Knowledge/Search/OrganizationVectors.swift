@@ -35,7 +35,9 @@ struct OrganizationVectors: Sendable {
     }
 
     mutating func add(
-        _ source: ID<KnowledgeSource>, version: Timestamp, vectors: [(id: ID<DocumentChunk>, vector: [Float])]
+        _ source: ID<KnowledgeSource>,
+        version: Timestamp,
+        vectors: [(id: ID<DocumentChunk>, vector: [Float])]
     ) {
         var rows: [Int] = []
         for (id, vector) in vectors {
@@ -80,7 +82,9 @@ actor VectorCache {
         self.budget = budget
     }
 
-    /// The organization's vectors as of now. Searches that come while vectors are being read wait for them together.
+    /// The organization's vectors as of now.
+    ///
+    /// Searches that come while vectors are being read wait for them together.
     func vectors(in scope: OrganizationScope, model: String) async throws -> OrganizationVectors {
         let key = Key(organization: scope.id, model: model)
         if let refresh = entries[key]?.refresh { _ = try? await refresh.value }
@@ -128,7 +132,9 @@ actor VectorCache {
     }
 
     private static func versions(
-        _ tx: any Transaction, _ scope: OrganizationScope, _ model: String
+        _ tx: any Transaction,
+        _ scope: OrganizationScope,
+        _ model: String
     ) throws -> OrganizationVectors.Versions {
         let rows = try tx.rows(
             """
@@ -142,7 +148,10 @@ actor VectorCache {
     }
 
     private static func load(
-        _ source: ID<KnowledgeSource>, _ tx: any Transaction, _ scope: OrganizationScope, _ model: String
+        _ source: ID<KnowledgeSource>,
+        _ tx: any Transaction,
+        _ scope: OrganizationScope,
+        _ model: String
     ) throws -> [(id: ID<DocumentChunk>, vector: [Float])] {
         try tx.rows(
             """

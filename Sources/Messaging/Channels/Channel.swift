@@ -59,8 +59,10 @@ package enum ChannelError: ProblemConvertible {
         case .unknownAgent: .notFound("agent")
         case .inUse:
             Problem(
-                .conflict, "channel.in_use",
-                "The channel has conversations. Switch it off instead: set is_active to false.")
+                .conflict,
+                "channel.in_use",
+                "The channel has conversations. Switch it off instead: set is_active to false."
+            )
         }
     }
 }

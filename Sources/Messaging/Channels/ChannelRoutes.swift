@@ -20,7 +20,8 @@ struct ChannelBody: ResponseBody {
             .required("is_active", .boolean),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -50,19 +51,30 @@ extension NewChannel {
     static let schema = Schema.named(
         "NewChannel",
         .object([
-            .required("name", .string(1...120, [.singleLine, .notBlank]), "What your people call it.", example: "Website"),
+            .required(
+                "name",
+                .string(1...120, [.singleLine, .notBlank]),
+                "What your people call it.",
+                example: "Website"
+            ),
             .required("type", .choice(of: Channel.Kind.self)),
             .optional("settings", .anyObject()),
             .optional("ai_agent_id", .nullable(.uuid), "The agent that answers; null: the first active one."),
             .optional(
-                "single_conversation", .boolean, "Whether a contact may have only one open conversation here.",
-                default: false),
+                "single_conversation",
+                .boolean,
+                "Whether a contact may have only one open conversation here.",
+                default: false
+            ),
             .optional("is_active", .boolean, default: true),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(
-            name: body["name"]?.string ?? "", kind: body["type"]?.string.flatMap(Channel.Kind.init) ?? .api)
+            name: body["name"]?.string ?? "",
+            kind: body["type"]?.string.flatMap(Channel.Kind.init) ?? .api
+        )
         settings = body["settings"] ?? [:]
         agentID = body["ai_agent_id"]?.string.flatMap { ID($0) }
         singleConversation = body["single_conversation"]?.bool ?? false
@@ -79,7 +91,8 @@ extension ChannelChanges {
             .optional("ai_agent_id", .nullable(.uuid), "null takes the agent away."),
             .optional("single_conversation", .boolean, "Holds for conversations that begin from now on."),
             .optional("is_active", .boolean),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         name = body["name"]?.string
@@ -96,30 +109,63 @@ struct ChannelRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/channels", tag: "Channels") {
             Endpoint.organization(
-                .get, "", "List channels", "Newest first.", permission: .channelsRead,
+                .get,
+                "",
+                "List channels",
+                "Newest first.",
+                permission: .channelsRead,
                 query: .page + [.optional("type", .choice(of: Channel.Kind.self))],
-                answers: [.ok(.page(of: ChannelBody.schema))], use: list)
+                answers: [.ok(.page(of: ChannelBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Create a channel", permission: .channelsWrite, body: NewChannel.schema,
-                answers: [.created(ChannelBody.schema)], problems: [.notFound("agent")], use: create)
+                .post,
+                "",
+                "Create a channel",
+                permission: .channelsWrite,
+                body: NewChannel.schema,
+                answers: [.created(ChannelBody.schema)],
+                problems: [.notFound("agent")],
+                use: create
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read a channel", permission: .channelsRead, answers: [.ok(ChannelBody.schema)],
-                problems: [.notFound("channel")], use: show)
+                .get,
+                "/{id}",
+                "Read a channel",
+                permission: .channelsRead,
+                answers: [.ok(ChannelBody.schema)],
+                problems: [.notFound("channel")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{id}", "Change a channel", permission: .channelsWrite, body: ChannelChanges.schema,
-                edits: true, answers: [.ok(ChannelBody.schema)], problems: [.notFound("channel"), .notFound("agent")],
-                use: change)
+                .patch,
+                "/{id}",
+                "Change a channel",
+                permission: .channelsWrite,
+                body: ChannelChanges.schema,
+                edits: true,
+                answers: [.ok(ChannelBody.schema)],
+                problems: [.notFound("channel"), .notFound("agent")],
+                use: change
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Delete a channel", permission: .channelsWrite, answers: [.noContent],
+                .delete,
+                "/{id}",
+                "Delete a channel",
+                permission: .channelsWrite,
+                answers: [.noContent],
                 problems: [
                     .notFound("channel"), ProblemKind(.conflict, "channel.in_use", "The channel has conversations."),
-                ], use: delete)
+                ],
+                use: delete
+            )
         }
     }
 
     private func list(_ call: OrganizationCall) async throws -> Reply {
         .page(
-            try await service.list(kind: call.query("type"), call.page, in: call.scope).map(ChannelBody.init))
+            try await service.list(kind: call.query("type"), call.page, in: call.scope).map(ChannelBody.init)
+        )
     }
 
     private func create(_ call: OrganizationCall) async throws -> Reply {
@@ -135,7 +181,9 @@ struct ChannelRoutes: Sendable {
     private func change(_ call: OrganizationCall) async throws -> Reply {
         let precondition = call.ifMatch
         let channel = try await service.change(
-            call.pathID("id", or: .notFound("channel")), ChannelChanges(call.body), in: call.scope
+            call.pathID("id", or: .notFound("channel")),
+            ChannelChanges(call.body),
+            in: call.scope
         ) { updatedAt in
             try precondition.check(EntityTag(updatedAt))
         }

@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 package struct ChannelService: Sendable {
     let database: any Database
@@ -10,8 +10,16 @@ package struct ChannelService: Sendable {
     package func create(_ new: NewChannel, in scope: OrganizationScope) async throws -> Channel {
         let now = now()
         let channel = Channel(
-            id: ID(), name: new.name, kind: new.kind, settings: new.settings, agentID: new.agentID,
-            singleConversation: new.singleConversation, isActive: new.isActive, createdAt: now, updatedAt: now)
+            id: ID(),
+            name: new.name,
+            kind: new.kind,
+            settings: new.settings,
+            agentID: new.agentID,
+            singleConversation: new.singleConversation,
+            isActive: new.isActive,
+            createdAt: now,
+            updatedAt: now
+        )
         try await database.write(scope) { tx in
             if let agent = channel.agentID, try !agentExists(tx, agent, scope) { throw ChannelError.unknownAgent }
             try ChannelStore(tx: tx, scope: scope).insert(channel)
@@ -25,13 +33,17 @@ package struct ChannelService: Sendable {
     }
 
     package func list(
-        kind: Channel.Kind?, _ page: PageRequest, in scope: OrganizationScope
+        kind: Channel.Kind?,
+        _ page: PageRequest,
+        in scope: OrganizationScope
     ) async throws -> Page<Channel> {
         try await database.read(scope) { tx in try ChannelStore(tx: tx, scope: scope).list(kind: kind, page) }
     }
 
     package func change(
-        _ id: ID<Channel>, _ changes: ChannelChanges, in scope: OrganizationScope,
+        _ id: ID<Channel>,
+        _ changes: ChannelChanges,
+        in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> Channel {
         let now = now()
@@ -77,7 +89,10 @@ package struct ChannelService: Sendable {
 extension Event {
     fileprivate static func channel(_ type: EventType, _ channel: Channel, _ changes: JSON? = nil) -> Event {
         Event(
-            type, subject: channel.id.description,
-            data: ["id": .string(channel.id.description), "name": .string(channel.name)], changes: changes)
+            type,
+            subject: channel.id.description,
+            data: ["id": .string(channel.id.description), "name": .string(channel.name)],
+            changes: changes
+        )
     }
 }

@@ -42,7 +42,8 @@ struct ChannelStore {
             """
             SELECT \(Self.columns) FROM channels WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
@@ -53,7 +54,8 @@ struct ChannelStore {
             VALUES (\(scope.id), \(channel.id), \(channel.name), \(channel.kind), \(channel.settings),
                 \(channel.agentID), \(channel.singleConversation), \(channel.isActive), \(channel.createdAt),
                 \(channel.updatedAt))
-            """)
+            """
+        )
     }
 
     func save(_ channel: Channel) throws {
@@ -63,12 +65,14 @@ struct ChannelStore {
                 ai_agent_id = \(channel.agentID), single_conversation = \(channel.singleConversation),
                 is_active = \(channel.isActive), updated_at = \(channel.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(channel.id)
-            """)
+            """
+        )
     }
 
     func delete(_ id: ID<Channel>) throws {
         try tx.run(
             "DELETE FROM channels WHERE organization_id = \(scope.id) AND id = \(id)",
-            violations: [.foreignKey(ChannelError.inUse)])
+            violations: [.foreignKey(ChannelError.inUse)]
+        )
     }
 }

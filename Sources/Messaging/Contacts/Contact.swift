@@ -56,8 +56,11 @@ package enum ContactError: ProblemConvertible {
         case .unknown: .notFound("contact")
         case .externalIDTaken:
             Problem(
-                .conflict, "contact.external_id_taken", "Another contact has this external_id.",
-                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")])
+                .conflict,
+                "contact.external_id_taken",
+                "Another contact has this external_id.",
+                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")]
+            )
         case .inUse:
             Problem(.conflict, "contact.in_use", "The contact has conversations or calls and cannot be deleted.")
         }

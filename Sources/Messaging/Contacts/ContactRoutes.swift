@@ -19,7 +19,8 @@ struct ContactBody: ResponseBody {
             .required("metadata", .anyObject()),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -56,8 +57,11 @@ extension NewContact {
 
     init(_ body: JSON) {
         self.init(
-            email: body["email"]?.string, phone: body["phone"]?.string, name: body["name"]?.string,
-            externalID: body["external_id"]?.string)
+            email: body["email"]?.string,
+            phone: body["phone"]?.string,
+            name: body["name"]?.string,
+            externalID: body["external_id"]?.string
+        )
         metadata = body["metadata"] ?? [:]
     }
 }
@@ -80,39 +84,72 @@ struct ContactRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/contacts", tag: "Contacts") {
             Endpoint.organization(
-                .get, "", "List contacts", "Newest first.", permission: .contactsRead,
+                .get,
+                "",
+                "List contacts",
+                "Newest first.",
+                permission: .contactsRead,
                 query: .page + [
                     .optional("email", .email), .optional("phone", .e164),
                     .optional("external_id", .string(1...200, .singleLine)),
                 ],
-                answers: [.ok(.page(of: ContactBody.schema))], use: list)
+                answers: [.ok(.page(of: ContactBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Create a contact", permission: .contactsWrite, body: NewContact.schema,
+                .post,
+                "",
+                "Create a contact",
+                permission: .contactsWrite,
+                body: NewContact.schema,
                 answers: [.created(ContactBody.schema)],
                 problems: [ProblemKind(.conflict, "contact.external_id_taken", "Another contact has the external_id.")],
-                use: create)
+                use: create
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read a contact", permission: .contactsRead, answers: [.ok(ContactBody.schema)],
-                problems: [.notFound("contact")], use: show)
+                .get,
+                "/{id}",
+                "Read a contact",
+                permission: .contactsRead,
+                answers: [.ok(ContactBody.schema)],
+                problems: [.notFound("contact")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{id}", "Change a contact", "null empties a field.", permission: .contactsWrite,
-                body: ContactChanges.schema, edits: true, answers: [.ok(ContactBody.schema)],
+                .patch,
+                "/{id}",
+                "Change a contact",
+                "null empties a field.",
+                permission: .contactsWrite,
+                body: ContactChanges.schema,
+                edits: true,
+                answers: [.ok(ContactBody.schema)],
                 problems: [
                     .notFound("contact"),
                     ProblemKind(.conflict, "contact.external_id_taken", "Another contact has the external_id."),
-                ], use: change)
+                ],
+                use: change
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Delete a contact", permission: .contactsWrite, answers: [.noContent],
+                .delete,
+                "/{id}",
+                "Delete a contact",
+                permission: .contactsWrite,
+                answers: [.noContent],
                 problems: [
                     .notFound("contact"), ProblemKind(.conflict, "contact.in_use", "The contact has conversations."),
-                ], use: delete)
+                ],
+                use: delete
+            )
         }
     }
 
     private func list(_ call: OrganizationCall) async throws -> Reply {
         let filter = ContactFilter(
-            email: call.query("email")?.string, phone: call.query("phone")?.string,
-            externalID: call.query("external_id")?.string)
+            email: call.query("email")?.string,
+            phone: call.query("phone")?.string,
+            externalID: call.query("external_id")?.string
+        )
         return .page(try await service.list(filter, call.page, in: call.scope).map(ContactBody.init))
     }
 
@@ -129,7 +166,9 @@ struct ContactRoutes: Sendable {
     private func change(_ call: OrganizationCall) async throws -> Reply {
         let precondition = call.ifMatch
         let contact = try await service.change(
-            call.pathID("id", or: .notFound("contact")), ContactChanges(call.body), in: call.scope
+            call.pathID("id", or: .notFound("contact")),
+            ContactChanges(call.body),
+            in: call.scope
         ) { updatedAt in
             try precondition.check(EntityTag(updatedAt))
         }

@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 package struct ContactService: Sendable {
     let database: any Database
@@ -9,8 +9,15 @@ package struct ContactService: Sendable {
     package func create(_ new: NewContact, in scope: OrganizationScope) async throws -> Contact {
         let now = now()
         let contact = Contact(
-            id: ID(), email: new.email?.lowercased(), phone: new.phone, name: new.name, externalID: new.externalID,
-            metadata: new.metadata, createdAt: now, updatedAt: now)
+            id: ID(),
+            email: new.email?.lowercased(),
+            phone: new.phone,
+            name: new.name,
+            externalID: new.externalID,
+            metadata: new.metadata,
+            createdAt: now,
+            updatedAt: now
+        )
         try await database.write(scope) { tx in
             try ContactStore(tx: tx, scope: scope).insert(contact)
             try tx.record(.contact(MessagingEvents.contactCreated, contact), in: scope, now: now)
@@ -23,13 +30,17 @@ package struct ContactService: Sendable {
     }
 
     package func list(
-        _ filter: ContactFilter, _ page: PageRequest, in scope: OrganizationScope
+        _ filter: ContactFilter,
+        _ page: PageRequest,
+        in scope: OrganizationScope
     ) async throws -> Page<Contact> {
         try await database.read(scope) { tx in try ContactStore(tx: tx, scope: scope).list(filter, page) }
     }
 
     package func change(
-        _ id: ID<Contact>, _ changes: ContactChanges, in scope: OrganizationScope,
+        _ id: ID<Contact>,
+        _ changes: ContactChanges,
+        in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> Contact {
         let now = now()
@@ -73,6 +84,10 @@ package struct ContactService: Sendable {
 extension Event {
     fileprivate static func contact(_ type: EventType, _ contact: Contact, _ changes: JSON? = nil) -> Event {
         Event(
-            type, subject: contact.id.description, data: ["id": .string(contact.id.description)], changes: changes)
+            type,
+            subject: contact.id.description,
+            data: ["id": .string(contact.id.description)],
+            changes: changes
+        )
     }
 }

@@ -41,7 +41,8 @@ struct ContactStore {
             """
             SELECT \(Self.columns) FROM contacts WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
@@ -52,7 +53,8 @@ struct ContactStore {
             VALUES (\(scope.id), \(contact.id), \(contact.email), \(contact.phone), \(contact.name),
                 \(contact.externalID), \(contact.metadata), \(contact.createdAt), \(contact.updatedAt))
             """,
-            violations: Self.violations)
+            violations: Self.violations
+        )
     }
 
     func save(_ contact: Contact) throws {
@@ -62,13 +64,15 @@ struct ContactStore {
                 external_id = \(contact.externalID), metadata = \(contact.metadata), updated_at = \(contact.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(contact.id)
             """,
-            violations: Self.violations)
+            violations: Self.violations
+        )
     }
 
     func delete(_ id: ID<Contact>) throws {
         try tx.run(
             "DELETE FROM contacts WHERE organization_id = \(scope.id) AND id = \(id)",
-            violations: [.foreignKey(ContactError.inUse)])
+            violations: [.foreignKey(ContactError.inUse)]
+        )
     }
 
     private static let violations: [ConstraintMapping] = [

@@ -49,8 +49,14 @@ package struct Conversation: Sendable {
     package var updatedAt: Timestamp
 
     package init(
-        id: Identifier, contactID: ID<Contact>, channelID: ID<Channel>, agentID: ID<AgentEntity>?, exclusive: Bool,
-        externalID: String?, metadata: JSON, at now: Timestamp
+        id: Identifier,
+        contactID: ID<Contact>,
+        channelID: ID<Channel>,
+        agentID: ID<AgentEntity>?,
+        exclusive: Bool,
+        externalID: String?,
+        metadata: JSON,
+        at now: Timestamp
     ) {
         self.id = id
         self.contactID = contactID
@@ -72,7 +78,9 @@ package struct Conversation: Sendable {
 
     package var isOpen: Bool { status == .active }
 
-    /// Moves to another status. Whatever an agent is still answering no longer counts.
+    /// Moves to another status.
+    ///
+    /// Whatever an agent is still answering no longer counts.
     ///
     /// An archived conversation stays archived; a closed one may be opened again.
     package mutating func move(to next: Status, at now: Timestamp) throws(ConversationError) {
@@ -92,7 +100,9 @@ package struct Conversation: Sendable {
         touch(at: now)
     }
 
-    /// An agent begins to answer. The new epoch shuts out whatever an earlier attempt still does.
+    /// An agent begins to answer.
+    ///
+    /// The new epoch shuts out whatever an earlier attempt still does.
     package mutating func beginReply() {
         epoch &+= 1
         replyState = .answering
@@ -144,13 +154,17 @@ package enum ConversationError: ProblemConvertible {
             Problem(.conflict, "conversation.archived", "Conversation \(id) is archived and stays so.")
         case .alreadyOpen:
             Problem(
-                .conflict, "conversation.already_open",
-                "The contact already has an open conversation on this channel.")
+                .conflict,
+                "conversation.already_open",
+                "The contact already has an open conversation on this channel."
+            )
         case .externalIDTaken:
             Problem(
-                .conflict, "conversation.external_id_taken",
+                .conflict,
+                "conversation.external_id_taken",
                 "Another conversation on this channel has this external_id.",
-                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")])
+                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")]
+            )
         case .unknownContact: .notFound("contact")
         case .unknownChannel: .notFound("channel")
         case .inactiveChannel(let name):

@@ -12,31 +12,44 @@ package enum MessagingEvents {
     private static func resource(_ more: [Schema.Property] = []) -> Schema { .object([.required("id", .uuid)] + more) }
 
     package static let conversationCreated = EventType(
-        "conversation.created", resource: "conversation", "A contact began a conversation.",
+        "conversation.created",
+        resource: "conversation",
+        "A contact began a conversation.",
         data: resource([
             .required("contact_id", .uuid), .required("channel_id", .uuid),
             .required("status", .choice(of: Conversation.Status.self)),
         ]),
         example: [
             "id": .string(id), "contact_id": .string(id), "channel_id": .string(id), "status": "active",
-        ])
+        ]
+    )
     package static let conversationUpdated = EventType(
-        "conversation.updated", resource: "conversation", "A conversation was changed or changed hands.",
+        "conversation.updated",
+        resource: "conversation",
+        "A conversation was changed or changed hands.",
         data: resource([
             .required("status", .choice(of: Conversation.Status.self)),
             .required("handled_by", .choice(of: Conversation.Handler.self)),
         ]),
-        example: ["id": .string(id), "status": "active", "handled_by": "human"])
+        example: ["id": .string(id), "status": "active", "handled_by": "human"]
+    )
     package static let conversationClosed = EventType(
-        "conversation.closed", resource: "conversation", "A conversation was closed.",
-        data: resource(), example: ["id": .string(id)])
+        "conversation.closed",
+        resource: "conversation",
+        "A conversation was closed.",
+        data: resource(),
+        example: ["id": .string(id)]
+    )
     package static let messageCreated = EventType(
-        "message.created", resource: "message", "A message came in or went out.",
+        "message.created",
+        resource: "message",
+        "A message came in or went out.",
         data: resource([
             .required("conversation_id", .uuid), .required("direction", .choice(of: Message.Direction.self)),
             .required("role", .choice(of: Message.Role.self)),
         ]),
-        example: ["id": .string(id), "conversation_id": .string(id), "direction": "inbound", "role": "user"])
+        example: ["id": .string(id), "conversation_id": .string(id), "direction": "inbound", "role": "user"]
+    )
     package static let channelCreated = named("channel", "created", "A channel was created.")
     package static let channelUpdated = named("channel", "updated", "A channel was changed.")
     package static let channelDeleted = named("channel", "deleted", "A channel was deleted.")
@@ -46,30 +59,42 @@ package enum MessagingEvents {
 
     private static func named(_ resource: String, _ fact: String, _ summary: String) -> EventType {
         EventType(
-            "\(resource).\(fact)", resource: resource, summary,
+            "\(resource).\(fact)",
+            resource: resource,
+            summary,
             data: self.resource([.required("name", .string(1...120))]),
-            example: ["id": .string(id), "name": "Website"])
+            example: ["id": .string(id), "name": "Website"]
+        )
     }
 
     private static func bare(_ resource: String, _ fact: String, _ summary: String) -> EventType {
-        EventType("\(resource).\(fact)", resource: resource, summary, data: self.resource(), example: ["id": .string(id)])
+        EventType(
+            "\(resource).\(fact)",
+            resource: resource,
+            summary,
+            data: self.resource(),
+            example: ["id": .string(id)]
+        )
     }
 }
 
 extension Event {
     static func conversationCreated(_ conversation: Conversation) -> Event {
         Event(
-            MessagingEvents.conversationCreated, subject: conversation.id.description,
+            MessagingEvents.conversationCreated,
+            subject: conversation.id.description,
             data: [
                 "id": .string(conversation.id.description), "contact_id": .string(conversation.contactID.description),
                 "channel_id": .string(conversation.channelID.description),
                 "status": .string(conversation.status.rawValue),
-            ])
+            ]
+        )
     }
 
     static func conversationUpdated(_ conversation: Conversation, from old: Conversation) -> Event {
         Event(
-            MessagingEvents.conversationUpdated, subject: conversation.id.description,
+            MessagingEvents.conversationUpdated,
+            subject: conversation.id.description,
             data: [
                 "id": .string(conversation.id.description), "status": .string(conversation.status.rawValue),
                 "handled_by": .string(conversation.handler.rawValue),
@@ -78,21 +103,26 @@ extension Event {
                 ("status", .string(old.status.rawValue), .string(conversation.status.rawValue)),
                 ("handled_by", .string(old.handler.rawValue), .string(conversation.handler.rawValue)),
                 ("metadata", old.metadata, conversation.metadata),
-            ]))
+            ])
+        )
     }
 
     static func conversationClosed(_ conversation: Conversation) -> Event {
         Event(
-            MessagingEvents.conversationClosed, subject: conversation.id.description,
-            data: ["id": .string(conversation.id.description)])
+            MessagingEvents.conversationClosed,
+            subject: conversation.id.description,
+            data: ["id": .string(conversation.id.description)]
+        )
     }
 
     package static func messageCreated(_ message: Message) -> Event {
         Event(
-            MessagingEvents.messageCreated, subject: message.id.description,
+            MessagingEvents.messageCreated,
+            subject: message.id.description,
             data: [
                 "id": .string(message.id.description), "conversation_id": .string(message.conversationID.description),
                 "direction": .string(message.direction.rawValue), "role": .string(message.role.rawValue),
-            ])
+            ]
+        )
     }
 }

@@ -14,7 +14,11 @@ struct ConversationBody: ResponseBody {
             .required("id", .uuid),
             .required("contact_id", .uuid),
             .required("channel_id", .uuid),
-            .required("ai_agent_id", .nullable(.uuid), "The agent that answers; null: the organization's first active one."),
+            .required(
+                "ai_agent_id",
+                .nullable(.uuid),
+                "The agent that answers; null: the organization's first active one."
+            ),
             .required("status", .choice(of: Conversation.Status.self)),
             .required("handled_by", .choice(of: Conversation.Handler.self), "Who answers the contact."),
             .required("reply_state", .choice(of: Conversation.ReplyState.self), "How far the latest answer is."),
@@ -25,7 +29,8 @@ struct ConversationBody: ResponseBody {
             .required("last_message_at", .nullable(.dateTime)),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -70,14 +75,19 @@ extension NewConversation {
             .optional("ai_agent_id", .nullable(.uuid), "Who answers, when it is not the channel's agent."),
             .optional("external_id", .nullable(.string(1...200, .singleLine)), "Your own id; unique in the channel."),
             .optional("metadata", .anyObject()),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) throws(ConversationError) {
         guard let contact = body["contact_id"]?.string.flatMap({ ID<Contact>($0) }) else { throw .unknownContact }
         guard let channel = body["channel_id"]?.string.flatMap({ ID<Channel>($0) }) else { throw .unknownChannel }
         self.init(
-            contactID: contact, channelID: channel, agentID: body["ai_agent_id"]?.string.flatMap { ID($0) },
-            externalID: body["external_id"]?.string, metadata: body["metadata"] ?? [:])
+            contactID: contact,
+            channelID: channel,
+            agentID: body["ai_agent_id"]?.string.flatMap { ID($0) },
+            externalID: body["external_id"]?.string,
+            metadata: body["metadata"] ?? [:]
+        )
     }
 }
 
@@ -88,12 +98,15 @@ extension ConversationChanges {
             .optional("status", .choice(of: Conversation.Status.self), "`archived` is final."),
             .optional("handled_by", .choice(of: Conversation.Handler.self), "`human` takes it over from the agent."),
             .optional("metadata", .anyObject(), "Replaces the metadata."),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(
             status: body["status"]?.string.flatMap(Conversation.Status.init),
-            handler: body["handled_by"]?.string.flatMap(Conversation.Handler.init), metadata: body["metadata"])
+            handler: body["handled_by"]?.string.flatMap(Conversation.Handler.init),
+            metadata: body["metadata"]
+        )
     }
 }
 
@@ -103,36 +116,61 @@ struct ConversationRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/conversations", tag: "Conversations") {
             Endpoint.organization(
-                .get, "", "List conversations", "Newest first.", permission: .conversationsRead,
+                .get,
+                "",
+                "List conversations",
+                "Newest first.",
+                permission: .conversationsRead,
                 query: .page + [
                     .optional("status", .choice(of: Conversation.Status.self)),
                     .optional("handled_by", .choice(of: Conversation.Handler.self)),
                     .optional("contact_id", .uuid),
                     .optional("channel_id", .uuid),
                 ],
-                answers: [.ok(.page(of: ConversationBody.schema))], use: list)
+                answers: [.ok(.page(of: ConversationBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Start a conversation", permission: .conversationsWrite, body: NewConversation.schema,
+                .post,
+                "",
+                "Start a conversation",
+                permission: .conversationsWrite,
+                body: NewConversation.schema,
                 answers: [.created(ConversationBody.schema)],
                 problems: [
                     .notFound("contact"), .notFound("channel"), .notFound("agent"),
                     ProblemKind(.conflict, "channel.inactive", "The channel is switched off."),
                     ProblemKind(.conflict, "conversation.already_open", "The channel allows one open conversation."),
                     ProblemKind(.conflict, "conversation.external_id_taken", "The external_id is in use."),
-                ], use: start)
+                ],
+                use: start
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read a conversation", permission: .conversationsRead,
-                answers: [.ok(ConversationBody.schema)], problems: [.notFound("conversation")], use: show)
+                .get,
+                "/{id}",
+                "Read a conversation",
+                permission: .conversationsRead,
+                answers: [.ok(ConversationBody.schema)],
+                problems: [.notFound("conversation")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{id}", "Change a conversation", "Close it, open it again, archive it, or hand it over.",
-                permission: .conversationsWrite, body: ConversationChanges.schema, edits: true,
+                .patch,
+                "/{id}",
+                "Change a conversation",
+                "Close it, open it again, archive it, or hand it over.",
+                permission: .conversationsWrite,
+                body: ConversationChanges.schema,
+                edits: true,
                 answers: [.ok(ConversationBody.schema)],
                 problems: [
                     .notFound("conversation"),
                     ProblemKind(.conflict, "conversation.archived", "An archived conversation stays archived."),
                     ProblemKind(.conflict, "conversation.not_active", "Only an active conversation changes hands."),
                     ProblemKind(.conflict, "conversation.already_open", "The contact has another open conversation."),
-                ], use: change)
+                ],
+                use: change
+            )
         }
     }
 
@@ -148,8 +186,10 @@ struct ConversationRoutes: Sendable {
     private func start(_ call: OrganizationCall) async throws -> Reply {
         let conversation = try await service.start(NewConversation(call.body), in: call.scope)
         return .created(
-            ConversationBody(conversation), at: "/api/v1/conversations/\(conversation.id)",
-            tag: EntityTag(conversation.updatedAt))
+            ConversationBody(conversation),
+            at: "/api/v1/conversations/\(conversation.id)",
+            tag: EntityTag(conversation.updatedAt)
+        )
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
@@ -160,7 +200,9 @@ struct ConversationRoutes: Sendable {
     private func change(_ call: OrganizationCall) async throws -> Reply {
         let precondition = call.ifMatch
         let conversation = try await service.change(
-            call.pathID("id", or: .notFound("conversation")), ConversationChanges(call.body), in: call.scope
+            call.pathID("id", or: .notFound("conversation")),
+            ConversationChanges(call.body),
+            in: call.scope
         ) { updatedAt in
             try precondition.check(EntityTag(updatedAt))
         }

@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 package import Storage
-import Jobs
 
 package struct NewConversation: Sendable {
     package let contactID: ID<Contact>
@@ -10,7 +10,10 @@ package struct NewConversation: Sendable {
     package let metadata: JSON
 
     package init(
-        contactID: ID<Contact>, channelID: ID<Channel>, agentID: ID<AgentEntity>? = nil, externalID: String? = nil,
+        contactID: ID<Contact>,
+        channelID: ID<Channel>,
+        agentID: ID<AgentEntity>? = nil,
+        externalID: String? = nil,
         metadata: JSON = [:]
     ) {
         self.contactID = contactID
@@ -33,7 +36,9 @@ package struct ConversationChanges: Sendable {
     }
 }
 
-/// Counts something for billing, inside the transaction that does it. App connects it to Billing.
+/// Counts something for billing, inside the transaction that does it.
+///
+/// App connects it to Billing.
 package typealias UsageCounter =
     @Sendable (_ tx: any Transaction, _ scope: OrganizationScope, _ quantity: Int64, _ now: Timestamp) throws -> Void
 
@@ -57,8 +62,15 @@ package struct ConversationService: Sendable {
             }
             if let agent = new.agentID, try !agentExists(tx, agent, scope) { throw ConversationError.unknownAgent }
             let conversation = Conversation(
-                id: id, contactID: new.contactID, channelID: channel.id, agentID: new.agentID ?? channel.agentID,
-                exclusive: channel.singleConversation, externalID: new.externalID, metadata: new.metadata, at: now)
+                id: id,
+                contactID: new.contactID,
+                channelID: channel.id,
+                agentID: new.agentID ?? channel.agentID,
+                exclusive: channel.singleConversation,
+                externalID: new.externalID,
+                metadata: new.metadata,
+                at: now
+            )
             try ConversationStore(tx: tx, scope: scope).insert(conversation)
             try countConversation(tx, scope, 1, now)
             try tx.record(.conversationCreated(conversation), in: scope, now: now)
@@ -71,14 +83,18 @@ package struct ConversationService: Sendable {
     }
 
     package func list(
-        _ filter: ConversationFilter, _ page: PageRequest, in scope: OrganizationScope
+        _ filter: ConversationFilter,
+        _ page: PageRequest,
+        in scope: OrganizationScope
     ) async throws -> Page<Conversation> {
         try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).list(filter, page) }
     }
 
     /// - Parameter check: Refuses when the caller edits another version than the one at hand.
     package func change(
-        _ id: Conversation.Identifier, _ changes: ConversationChanges, in scope: OrganizationScope,
+        _ id: Conversation.Identifier,
+        _ changes: ConversationChanges,
+        in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> Conversation {
         let now = now()

@@ -48,7 +48,8 @@ package struct ConversationStore {
 
     package func find(_ id: Conversation.Identifier) throws -> Conversation? {
         try tx.first(
-            "SELECT \(Self.columns) FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)")
+            "SELECT \(Self.columns) FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)"
+        )
     }
 
     /// The conversation, held until the transaction ends: others who want to change it wait.
@@ -57,7 +58,8 @@ package struct ConversationStore {
             """
             SELECT \(Self.columns) FROM conversations
             WHERE organization_id = \(scope.id) AND id = \(id) \(.forUpdate)
-            """)
+            """
+        )
     }
 
     package func lock(_ id: Conversation.Identifier) throws -> Conversation {
@@ -83,7 +85,8 @@ package struct ConversationStore {
             """
             SELECT \(Self.columns) FROM conversations WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
@@ -95,7 +98,8 @@ package struct ConversationStore {
             WHERE organization_id = \(scope.id) AND channel_id = \(channel) AND contact_id = \(contact)
                 AND status = \(Conversation.Status.active)
             ORDER BY created_at DESC, id DESC LIMIT 1
-            """)
+            """
+        )
     }
 
     func insert(_ conversation: Conversation) throws {
@@ -108,7 +112,8 @@ package struct ConversationStore {
                 \(conversation.exclusive), \(conversation.externalID), \(conversation.metadata),
                 \(conversation.lastMessageAt), \(conversation.createdAt), \(conversation.updatedAt))
             """,
-            violations: Self.violations(conversation))
+            violations: Self.violations(conversation)
+        )
     }
 
     package func save(_ conversation: Conversation) throws {
@@ -121,7 +126,8 @@ package struct ConversationStore {
                 last_message_at = \(conversation.lastMessageAt), updated_at = \(conversation.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(conversation.id)
             """,
-            violations: Self.violations(conversation))
+            violations: Self.violations(conversation)
+        )
     }
 
     private static func violations(_ conversation: Conversation) -> [ConstraintMapping] {
@@ -129,7 +135,8 @@ package struct ConversationStore {
             .unique("conversations_organization_id_channel_id_contact_id_key", ConversationError.alreadyOpen),
             .unique(
                 "conversations_organization_id_channel_id_external_id_key",
-                ConversationError.externalIDTaken(conversation.externalID ?? "")),
+                ConversationError.externalIDTaken(conversation.externalID ?? "")
+            ),
         ]
     }
 }

@@ -1,7 +1,9 @@
 package import Kernel
 import Storage
 
-/// One thing that was said in a conversation. Messages are never changed.
+/// One thing that was said in a conversation.
+///
+/// Messages are never changed.
 package struct Message: Sendable {
     package enum Direction: String, Sendable, CaseIterable, StoredEnumeration {
         case inbound
@@ -31,8 +33,13 @@ package struct Message: Sendable {
     package let createdAt: Timestamp
 
     package init(
-        id: ID<Message> = ID(), conversationID: Conversation.Identifier, role: Role, content: String,
-        externalID: String? = nil, metadata: JSON = [:], at now: Timestamp
+        id: ID<Message> = ID(),
+        conversationID: Conversation.Identifier,
+        role: Role,
+        content: String,
+        externalID: String? = nil,
+        metadata: JSON = [:],
+        at now: Timestamp
     ) {
         self.id = id
         self.conversationID = conversationID
@@ -68,8 +75,11 @@ package enum MessageError: ProblemConvertible {
         case .unknown: .notFound("message")
         case .externalIDTaken:
             Problem(
-                .conflict, "message.external_id_taken", "The conversation already has a message with this external_id.",
-                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")])
+                .conflict,
+                "message.external_id_taken",
+                "The conversation already has a message with this external_id.",
+                errors: [FieldError(pointer: "/external_id", code: "taken", detail: "is in use")]
+            )
         }
     }
 }

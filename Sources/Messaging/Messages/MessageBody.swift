@@ -13,13 +13,22 @@ struct MessageBody: ResponseBody {
         .object([
             .required("id", .uuid),
             .required("conversation_id", .uuid),
-            .required("direction", .choice(of: Message.Direction.self), "`inbound` from the contact, `outbound` to it."),
+            .required(
+                "direction",
+                .choice(of: Message.Direction.self),
+                "`inbound` from the contact, `outbound` to it."
+            ),
             .required("role", .choice(of: Message.Role.self)),
             .required("content", .string(0...1_000_000)),
             .required("external_id", .nullable(.string(1...200)), "Your own id of the message."),
-            .required("metadata", .anyObject(maxBytes: 1_048_576), "For answers: `citations`, `tokens`, `cost`, `model`."),
+            .required(
+                "metadata",
+                .anyObject(maxBytes: 1_048_576),
+                "For answers: `citations`, `tokens`, `cost`, `model`."
+            ),
             .required("created_at", .dateTime),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()

@@ -8,22 +8,33 @@ extension NewMessage {
         "NewMessage",
         .object([
             .required(
-                "content", .string(1...Message.maximumLength, .notBlank), "What is said.",
-                example: "How do I reset my password?"),
+                "content",
+                .string(1...Message.maximumLength, .notBlank),
+                "What is said.",
+                example: "How do I reset my password?"
+            ),
             .optional(
-                "role", .choice(of: Message.Role.self),
+                "role",
+                .choice(of: Message.Role.self),
                 "`user`: the contact says it, and an agent answers. `assistant`: you say it to the contact.",
-                default: "user"),
+                default: "user"
+            ),
             .optional(
-                "external_id", .nullable(.string(1...200, .singleLine)),
-                "Your own id. A second message with it in the conversation is refused with 409."),
+                "external_id",
+                .nullable(.string(1...200, .singleLine)),
+                "Your own id. A second message with it in the conversation is refused with 409."
+            ),
             .optional("metadata", .anyObject(), "Kept with the message and shown with it."),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(
-            role: body["role"]?.string.flatMap(Message.Role.init) ?? .user, content: body["content"]?.string ?? "",
-            externalID: body["external_id"]?.string, metadata: body["metadata"] ?? [:])
+            role: body["role"]?.string.flatMap(Message.Role.init) ?? .user,
+            content: body["content"]?.string ?? "",
+            externalID: body["external_id"]?.string,
+            metadata: body["metadata"] ?? [:]
+        )
     }
 }
 
@@ -34,54 +45,88 @@ struct MessageRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1", tag: "Messages") {
             Endpoint.organization(
-                .get, "/conversations/{id}/messages", "List the messages of a conversation",
+                .get,
+                "/conversations/{id}/messages",
+                "List the messages of a conversation",
                 permission: .conversationsRead,
                 query: .page + [
                     .optional(
-                        "order", .choice("newest_first", "oldest_first"), "Which end the list begins with.",
-                        default: "newest_first")
+                        "order",
+                        .choice("newest_first", "oldest_first"),
+                        "Which end the list begins with.",
+                        default: "newest_first"
+                    )
                 ],
-                answers: [.ok(.page(of: MessageBody.schema))], problems: [.notFound("conversation")], use: list)
+                answers: [.ok(.page(of: MessageBody.schema))],
+                problems: [.notFound("conversation")],
+                use: list
+            )
             Endpoint.organization(
-                .post, "/conversations/{id}/messages", "Post a message",
+                .post,
+                "/conversations/{id}/messages",
+                "Post a message",
                 """
                 Answers 201 as soon as the message is durable; the agent's answer follows as a message of its own. With \
                 `Accept: text/event-stream` the answer is streamed: `reply.delta` events with pieces of text, then \
                 `reply.completed` with the whole message and its citations, or `reply.failed`.
                 """,
-                permission: .conversationsWrite, body: NewMessage.schema,
+                permission: .conversationsWrite,
+                body: NewMessage.schema,
                 answers: [
                     .created(MessageBody.schema),
-                    .events("The stream of the conversation from the message on, until its answer is complete.", status: 201),
+                    .events(
+                        "The stream of the conversation from the message on, until its answer is complete.",
+                        status: 201
+                    ),
                 ],
                 problems: [
                     .notFound("conversation"),
                     ProblemKind(.conflict, "conversation.not_active", "The conversation is closed or archived."),
                     ProblemKind(.conflict, "message.external_id_taken", "A message with this external_id exists."),
-                ], use: post)
+                ],
+                use: post
+            )
             Endpoint.organization(
-                .get, "/conversations/{id}/messages/{message_id}", "Read a message", permission: .conversationsRead,
-                answers: [.ok(MessageBody.schema)], problems: [.notFound("message")], use: show)
+                .get,
+                "/conversations/{id}/messages/{message_id}",
+                "Read a message",
+                permission: .conversationsRead,
+                answers: [.ok(MessageBody.schema)],
+                problems: [.notFound("message")],
+                use: show
+            )
             Endpoint.organization(
-                .get, "/messages/search", "Search messages",
+                .get,
+                "/messages/search",
+                "Search messages",
                 "Finds the messages that hold all words, newest first. Case and accents do not matter; words of four "
                     + "letters and more also match as beginnings.",
                 permission: .conversationsRead,
                 query: .page + [.required("q", .string(1...500, .notBlank), "The words.")],
-                answers: [.ok(.page(of: MessageBody.schema))], use: search)
+                answers: [.ok(.page(of: MessageBody.schema))],
+                use: search
+            )
             Endpoint.organization(
-                .get, "/conversations/{id}/events", "Follow a conversation",
+                .get,
+                "/conversations/{id}/events",
+                "Follow a conversation",
                 """
                 Server-sent events. Each has an `id`; a client that comes back with it in `Last-Event-ID` (or in `after`) \
                 misses nothing. Without either the stream begins now.
                 """,
                 permission: .conversationsRead,
-                query: [.optional("after", .integer(0...Int64.max), "The id of the last event that was seen; 0 for all.")],
+                query: [
+                    .optional("after", .integer(0...Int64.max), "The id of the last event that was seen; 0 for all.")
+                ],
                 answers: [
                     .events(
                         "`message.created`, `reply.started`, `reply.delta`, `reply.completed`, `reply.retrying`, "
-                            + "`reply.failed`, `reply.cancelled`, `conversation.updated`.")
-                ], problems: [.notFound("conversation")], use: follow)
+                            + "`reply.failed`, `reply.cancelled`, `conversation.updated`."
+                    )
+                ],
+                problems: [.notFound("conversation")],
+                use: follow
+            )
         }
     }
 
@@ -89,14 +134,17 @@ struct MessageRoutes: Sendable {
         let ascending = call.query("order")?.string == "oldest_first"
         let id: Conversation.Identifier = try call.pathID("id", or: .notFound("conversation"))
         return .json(
-            try await service.page(of: id, call.page, ascending: ascending, in: call.scope))
+            try await service.page(of: id, call.page, ascending: ascending, in: call.scope)
+        )
     }
 
     private func post(_ call: OrganizationCall) async throws -> Reply {
         let id: Conversation.Identifier = try call.pathID("id", or: .notFound("conversation"))
         let posted = try await service.post(NewMessage(call.body), to: id, in: call.scope)
         let created = Reply.created(
-            MessageBody(posted.message), at: "/api/v1/conversations/\(id)/messages/\(posted.message.id)")
+            MessageBody(posted.message),
+            at: "/api/v1/conversations/\(id)/messages/\(posted.message.id)"
+        )
         guard call.acceptsEvents else { return created }
         let stream = stream
         let scope = call.scope

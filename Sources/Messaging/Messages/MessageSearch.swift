@@ -18,7 +18,8 @@ struct MessageSearch {
             """
             SELECT \(MessageStore.columns) FROM messages WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 }

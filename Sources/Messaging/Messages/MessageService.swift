@@ -1,8 +1,10 @@
+import Jobs
 package import Kernel
 package import Storage
-import Jobs
 
-/// Says that an answer to a message is due, inside the transaction that stores the message. App connects it to Agents.
+/// Says that an answer to a message is due, inside the transaction that stores the message.
+///
+/// App connects it to Agents.
 package typealias ReplyRequest =
     @Sendable (
         _ tx: any Transaction, _ conversation: Conversation, _ message: Message, _ scope: OrganizationScope,
@@ -21,15 +23,24 @@ package struct MessageService: Sendable {
         package let expectsReply: Bool
     }
 
-    /// Stores a message. A contact's message in a conversation that an agent handles makes an answer due; an operator
-    /// who writes takes the conversation over from the agent.
+    /// Stores a message.
+    ///
+    /// A contact's message in a conversation that an agent handles makes an answer due; an operator who writes takes
+    /// the conversation over from the agent.
     package func post(
-        _ new: NewMessage, to conversationID: Conversation.Identifier, in scope: OrganizationScope
+        _ new: NewMessage,
+        to conversationID: Conversation.Identifier,
+        in scope: OrganizationScope
     ) async throws -> Posted {
         let now = now()
         let message = Message(
-            conversationID: conversationID, role: new.role, content: new.content, externalID: new.externalID,
-            metadata: new.metadata, at: now)
+            conversationID: conversationID,
+            role: new.role,
+            content: new.content,
+            externalID: new.externalID,
+            metadata: new.metadata,
+            at: now
+        )
         return try await database.write(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             var conversation = try conversations.lock(conversationID)
@@ -56,12 +67,17 @@ package struct MessageService: Sendable {
             try tx.record(.messageCreated(message), in: scope, now: now)
             try conversations.save(conversation)
             return Posted(
-                message: message, sequence: sequence, expectsReply: conversation.replyState != .idle)
+                message: message,
+                sequence: sequence,
+                expectsReply: conversation.replyState != .idle
+            )
         }
     }
 
     package func get(
-        _ id: ID<Message>, of conversation: Conversation.Identifier, in scope: OrganizationScope
+        _ id: ID<Message>,
+        of conversation: Conversation.Identifier,
+        in scope: OrganizationScope
     ) async throws -> Message {
         try await database.read(scope) { tx in try MessageStore(tx: tx, scope: scope).get(id, in: conversation) }
     }
@@ -73,7 +89,10 @@ package struct MessageService: Sendable {
 
     /// One page as encoded JSON.
     func page(
-        of conversation: Conversation.Identifier, _ page: PageRequest, ascending: Bool, in scope: OrganizationScope
+        of conversation: Conversation.Identifier,
+        _ page: PageRequest,
+        ascending: Bool,
+        in scope: OrganizationScope
     ) async throws -> [UInt8] {
         try await database.read(scope) { tx in
             try MessageStore(tx: tx, scope: scope).writePage(of: conversation, page, ascending: ascending).json

@@ -30,7 +30,8 @@ package struct MessageStore {
             """
             SELECT \(Self.columns) FROM messages
             WHERE organization_id = \(scope.id) AND id = \(id) AND conversation_id = \(conversation)
-            """)
+            """
+        )
         guard let message else { throw MessageError.unknown(id) }
         return message
     }
@@ -45,9 +46,11 @@ package struct MessageStore {
             violations: [
                 .unique(
                     "messages_organization_id_conversation_id_external_id_key",
-                    MessageError.externalIDTaken(message.externalID ?? "")),
+                    MessageError.externalIDTaken(message.externalID ?? "")
+                ),
                 .foreignKey(ConversationError.unknown(message.conversationID)),
-            ])
+            ]
+        )
     }
 
     /// The newest messages of a conversation, oldest first.
@@ -57,7 +60,8 @@ package struct MessageStore {
             SELECT \(Self.columns) FROM messages
             WHERE organization_id = \(scope.id) AND conversation_id = \(conversation)
             ORDER BY created_at DESC, id DESC LIMIT \(limit)
-            """)
+            """
+        )
         return rows.reversed()
     }
 
@@ -69,14 +73,17 @@ package struct MessageStore {
             WHERE organization_id = \(scope.id) AND conversation_id = \(conversation)
                 AND direction = \(Message.Direction.inbound)
             ORDER BY created_at DESC, id DESC LIMIT 1
-            """)
+            """
+        )
     }
 
     /// One page of a conversation, newest first or oldest first, written straight from the rows.
     ///
     /// The first row of the answer says whether the conversation exists, so that a page is one statement.
     func writePage(
-        of conversation: Conversation.Identifier, _ page: PageRequest, ascending: Bool
+        of conversation: Conversation.Identifier,
+        _ page: PageRequest,
+        ascending: Bool
     ) throws -> (json: [UInt8], next: Cursor?) {
         let comparison: SQL = ascending ? ">" : "<"
         let order: SQL = ascending ? "ASC" : "DESC"

@@ -15,7 +15,9 @@ package struct ConversationStream: Sendable {
     ///
     /// - Throws: `ConversationError.unknown`, what `deliver` throws, or a `StorageError`.
     package func follow(
-        _ conversation: Conversation.Identifier, in scope: OrganizationScope, after sequence: Int64,
+        _ conversation: Conversation.Identifier,
+        in scope: OrganizationScope,
+        after sequence: Int64,
         deliver: @Sendable (StreamEntry) async throws -> Bool
     ) async throws {
         let waiter = database.signals.waiter(for: .conversation(conversation))

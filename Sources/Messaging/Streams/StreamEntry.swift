@@ -1,8 +1,9 @@
 package import Kernel
 package import Storage
 
-/// One entry of a conversation's live stream. The stream is append-only: whoever has seen sequence *n* resumes at *n + 1*
-/// and misses nothing.
+/// One entry of a conversation's live stream.
+///
+/// The stream is append-only: whoever has seen sequence *n* resumes at *n + 1* and misses nothing.
 package struct StreamEntry: Sendable {
     package enum Kind: String, Sendable, CaseIterable, StoredEnumeration {
         case messageCreated = "message.created"
@@ -43,7 +44,10 @@ package struct StreamStore {
 
     /// Appends an entry at the conversation's next place; the caller saves the conversation.
     package func append(
-        _ kind: StreamEntry.Kind, to conversation: inout Conversation, message: ID<Message>? = nil, data: JSON = [:],
+        _ kind: StreamEntry.Kind,
+        to conversation: inout Conversation,
+        message: ID<Message>? = nil,
+        data: JSON = [:],
         at now: Timestamp
     ) throws {
         try insert(kind, in: conversation.id, at: conversation.advance(), message: message, data: data, now)
@@ -53,34 +57,45 @@ package struct StreamStore {
     ///
     /// - Returns: Whether it is.
     package func appendDelta(
-        _ text: String, to conversation: Conversation.Identifier, epoch: Int64, at now: Timestamp
+        _ text: String,
+        to conversation: Conversation.Identifier,
+        epoch: Int64,
+        at now: Timestamp
     ) throws -> Bool {
         let sequence: Int64? = try tx.value(
             """
             UPDATE conversations SET last_sequence = last_sequence + 1
             WHERE organization_id = \(scope.id) AND id = \(conversation) AND epoch = \(epoch) RETURNING last_sequence
-            """)
+            """
+        )
         guard let sequence else { return false }
         try insert(.replyDelta, in: conversation, at: sequence, message: nil, data: ["text": .string(text)], now)
         return true
     }
 
     private func insert(
-        _ kind: StreamEntry.Kind, in conversation: Conversation.Identifier, at sequence: Int64, message: ID<Message>?,
-        data: JSON, _ now: Timestamp
+        _ kind: StreamEntry.Kind,
+        in conversation: Conversation.Identifier,
+        at sequence: Int64,
+        message: ID<Message>?,
+        data: JSON,
+        _ now: Timestamp
     ) throws {
         try tx.run(
             """
             INSERT INTO conversation_events
                 (organization_id, conversation_id, sequence, type, message_id, data, created_at)
             VALUES (\(scope.id), \(conversation), \(sequence), \(kind), \(message), \(data), \(now))
-            """)
+            """
+        )
         tx.signal(.conversation(conversation))
     }
 
     /// Entries after a place, in order, with the messages that they name.
     func entries(
-        of conversation: Conversation.Identifier, after sequence: Int64, limit: Int
+        of conversation: Conversation.Identifier,
+        after sequence: Int64,
+        limit: Int
     ) throws -> [StreamEntry] {
         try tx.rows(
             """

@@ -8,7 +8,9 @@ import Musl
 import Darwin
 #endif
 
-/// The numbers of PostgreSQL's built-in types. pgvector's differ from database to database.
+/// The numbers of PostgreSQL's built-in types.
+///
+/// pgvector's differ from database to database.
 enum PostgresType {
     static let bool: UInt32 = 16
     static let bytes: UInt32 = 17
@@ -39,7 +41,9 @@ enum PostgresType {
 
 // MARK: - Parameters
 
-/// The parameters of one statement as libpq wants them. Reused from statement to statement.
+/// The parameters of one statement as libpq wants them.
+///
+/// Reused from statement to statement.
 struct PostgresParameters {
     /// One message carries all parameters and may not pass 1 GiB; what is larger than this is a mistake anyway.
     static let maximumSize = 256 << 20
@@ -171,14 +175,18 @@ struct PostgresParameters {
                     values.initializeElement(
                         at: index,
                         to: offset < 0
-                            ? nil : bytes.baseAddress.map { ($0 + offset).assumingMemoryBound(to: CChar.self) })
+                            ? nil : bytes.baseAddress.map { ($0 + offset).assumingMemoryBound(to: CChar.self) }
+                    )
                 }
                 return types.withUnsafeBufferPointer { types in
                     lengths.withUnsafeBufferPointer { lengths in
                         formats.withUnsafeBufferPointer { formats in
                             body(
-                                types.baseAddress, UnsafePointer(values.baseAddress), lengths.baseAddress,
-                                formats.baseAddress)
+                                types.baseAddress,
+                                UnsafePointer(values.baseAddress),
+                                lengths.baseAddress,
+                                formats.baseAddress
+                            )
                         }
                     }
                 }
@@ -189,7 +197,9 @@ struct PostgresParameters {
 
 // MARK: - Results
 
-/// Reads PostgreSQL's binary formats. Everything is nil for bytes that do not fit: a server is outside, too.
+/// Reads PostgreSQL's binary formats.
+///
+/// Everything is nil for bytes that do not fit: a server is outside, too.
 enum PostgresBinary {
     /// 2000-01-01T00:00:00Z in Unix milliseconds, where PostgreSQL begins to count.
     private static let epoch: Int64 = 946_684_800_000
@@ -222,8 +232,9 @@ enum PostgresBinary {
         return (high, low)
     }
 
-    /// The plain notation of a `numeric`, with as many digits after the point as its scale says. nil for NaN and
-    /// both infinities.
+    /// The plain notation of a `numeric`, with as many digits after the point as its scale says.
+    ///
+    /// nil for NaN and both infinities.
     static func decimal(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
         var reader = Reader(bytes)
         guard let count = reader.number(Int16.self), let weight = reader.number(Int16.self),

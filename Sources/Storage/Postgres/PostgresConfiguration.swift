@@ -2,24 +2,36 @@ package import Kernel
 
 /// How to reach a PostgreSQL server, and how much of it to use.
 package struct PostgresConfiguration: Sendable {
-    /// `postgresql://…` or libpq's `key=value` form. Handed to libpq as it is, so its TLS settings work.
+    /// `postgresql://…` or libpq's `key=value` form.
+    ///
+    /// Handed to libpq as it is, so its TLS settings work.
     package var url: Secret
-    /// 1–200. The transactions that run at a time on this node; others wait in order.
+    /// 1–200.
+    ///
+    /// The transactions that run at a time on this node; others wait in order.
     package var maximumConnections: Int
-    /// The role that transactions run as. nil: the URL's own user.
+    /// The role that transactions run as.
+    ///
+    /// nil: the URL's own user.
     package var role: String?
     /// How long a transaction waits for a connection.
     package var acquireTimeout: Duration
     /// How long a transaction may take, its re-runs included.
     package var transactionTimeout: Duration
     package var connectTimeout: Duration
-    /// 1 or more. How often a body runs before its conflicts are given up.
+    /// 1 or more.
+    ///
+    /// How often a body runs before its conflicts are given up.
     package var maximumAttempts: Int
 
     package init(
-        url: Secret, maximumConnections: Int = 10, role: String? = "kuvend_app",
-        acquireTimeout: Duration = .seconds(5), transactionTimeout: Duration = .seconds(30),
-        connectTimeout: Duration = .seconds(5), maximumAttempts: Int = 10
+        url: Secret,
+        maximumConnections: Int = 10,
+        role: String? = "kuvend_app",
+        acquireTimeout: Duration = .seconds(5),
+        transactionTimeout: Duration = .seconds(30),
+        connectTimeout: Duration = .seconds(5),
+        maximumAttempts: Int = 10
     ) {
         self.url = url
         self.maximumConnections = min(max(maximumConnections, 1), 200)

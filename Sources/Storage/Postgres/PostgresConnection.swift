@@ -46,7 +46,9 @@ final class PostgresConnection {
     private(set) var isBroken = false
     /// The server is still at work on something that nobody will read.
     private var isBusyOnServer = false
-    /// Roughly the bytes queued since the last Sync. libpq sends by itself what passes 64 KiB.
+    /// Roughly the bytes queued since the last Sync.
+    ///
+    /// libpq sends by itself what passes 64 KiB.
     private var queuedBytes = 0
     /// When a result arrived last.
     private(set) var lastUse: UInt64 = 0
@@ -65,7 +67,11 @@ final class PostgresConnection {
     ///   - role: What the session acts as; nil for the URL's user.
     ///   - timeout: What the server enforces by itself; zero for none.
     static func connect(
-        to url: Secret, role: String?, timeout: Duration, until deadline: UInt64, unless isStopped: () -> Bool = { false }
+        to url: Secret,
+        role: String?,
+        timeout: Duration,
+        until deadline: UInt64,
+        unless isStopped: () -> Bool = { false }
     ) throws(PostgresFailure) -> PostgresConnection {
         // libpq's complaint about a URL may quote it, password and all.
         var complaint: UnsafeMutablePointer<CChar>?
@@ -104,7 +110,8 @@ final class PostgresConnection {
     }
 
     private func finishConnecting(
-        until deadline: UInt64, unless isStopped: () -> Bool
+        until deadline: UInt64,
+        unless isStopped: () -> Bool
     ) throws(PostgresFailure) {
         guard PQstatus(handle) != CONNECTION_BAD else { throw .lost(PostgresFailure.trimmed(PQerrorMessage(handle))) }
         var state = PGRES_POLLING_WRITING
@@ -118,7 +125,9 @@ final class PostgresConnection {
                 let isReady = waitForSocket(Int16(events), until: slice) != 0
                 guard !isStopped() else { throw .lost("the database has been closed") }
                 if !isReady {
-                    guard monotonicNanoseconds() < deadline else { throw .lost("no connection within the time allowed") }
+                    guard monotonicNanoseconds() < deadline else {
+                        throw .lost("no connection within the time allowed")
+                    }
                     continue
                 }
             default: throw .lost(PostgresFailure.trimmed(PQerrorMessage(handle)))
@@ -166,7 +175,10 @@ final class PostgresConnection {
     ///
     /// - Throws: ``PostgresFailure``, or ``StorageError`` for a value that cannot be sent; nothing was queued then.
     func send(
-        _ text: String, _ values: [SQLValue] = [], as kind: Token.Kind, violations: [ConstraintMapping] = [],
+        _ text: String,
+        _ values: [SQLValue] = [],
+        as kind: Token.Kind,
+        violations: [ConstraintMapping] = [],
         isCached: Bool = true
     ) throws {
         defer { queuedBytes += parameters.bytes.count + text.utf8.count + 100 }
@@ -224,7 +236,9 @@ final class PostgresConnection {
         }
     }
 
-    /// Forgets all prepared statements, on both sides. Call it between transactions, before `sync`.
+    /// Forgets all prepared statements, on both sides.
+    ///
+    /// Call it between transactions, before `sync`.
     func forgetStatements() throws {
         cache.removeAll()
         try send("DEALLOCATE ALL", as: .ignored, isCached: false)
@@ -405,7 +419,9 @@ final class PostgresConnection {
         }
     }
 
-    /// Looks whether the server has hung up since the connection was used last; it is broken then. One system call.
+    /// Looks whether the server has hung up since the connection was used last; it is broken then.
+    ///
+    /// One system call.
     ///
     /// Called before a COMMIT, too, it tells a transaction that is lost for certain from one whose outcome is unknown.
     func checkAlive() {
@@ -455,7 +471,9 @@ final class PostgresConnection {
 
     // MARK: Closing
 
-    /// Frees the connection. Nothing may be called after it.
+    /// Frees the connection.
+    ///
+    /// Nothing may be called after it.
     func close() {
         isBroken = true
         PQfinish(handle)

@@ -47,20 +47,24 @@ package final class PostgresDatabase: Database {
     // MARK: Database
 
     package func read<Value: Sendable>(
-        in scope: DataScope, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        in scope: DataScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await perform(.read, in: scope, body)
     }
 
     package func write<Value: Sendable>(
-        in scope: DataScope, isolation: Isolation, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        in scope: DataScope,
+        isolation: Isolation,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await perform(.write(isolation), in: scope, body)
     }
 
-    /// Runs as the URL's own user, who owns the tables. `Transaction.scope` says `maintenance`, but no setting of it is
-    /// made. A lock that cannot be had within a few seconds is given up and tried again, because everybody else queues
-    /// up behind a migration that waits.
+    /// Runs as the URL's own user, who owns the tables.
+    ///
+    /// `Transaction.scope` says `maintenance`, but no setting of it is made. A lock that cannot be had within a few
+    /// seconds is given up and tried again, because everybody else queues up behind a migration that waits.
     package func migrate<Value: Sendable>(
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
@@ -68,7 +72,11 @@ package final class PostgresDatabase: Database {
         return try await withConnection(role: nil) { [logger, outcomes] connection in
             for attempt in 1... {
                 let tx = PostgresTransaction(
-                    connection: connection, scope: .system(.maintenance), mode: .migration, deadline: .max)
+                    connection: connection,
+                    scope: .system(.maintenance),
+                    mode: .migration,
+                    deadline: .max
+                )
                 do {
                     _ = try tx.rows("SELECT pg_advisory_xact_lock(hashtextextended('kuvend.migrate', 0))") { _ in }
                     try tx.run("SET LOCAL lock_timeout = '5s'")
@@ -78,7 +86,8 @@ package final class PostgresDatabase: Database {
                     return value
                 } catch {
                     tx.rollback()
-                    let isBlocked = if case StorageError.database("55P03", _) = tx.failure ?? error { true } else { false }
+                    let isBlocked =
+                        if case StorageError.database("55P03", _) = tx.failure ?? error { true } else { false }
                     guard isBlocked || tx.remedy == .rerun, attempt < attempts, !connection.isBroken else {
                         outcomes.failed.increment()
                         throw error
@@ -93,7 +102,11 @@ package final class PostgresDatabase: Database {
 
     package func run() async throws {
         let listener = try PostgresListener(
-            node: node, configuration: configuration, hub: signals, logger: logger)
+            node: node,
+            configuration: configuration,
+            hub: signals,
+            logger: logger
+        )
         let isClosed = running.withLock { running in
             if !running.isClosed { running.listeners.append(listener) }
             return running.isClosed
@@ -125,12 +138,18 @@ package final class PostgresDatabase: Database {
         await threads.wait()
     }
 
-    /// What the role of the transactions may do. Connects anew, so that it also tells when that fails.
+    /// What the role of the transactions may do.
+    ///
+    /// Connects anew, so that it also tells when that fails.
     package func roleReport() async throws -> PostgresRoleReport {
         let deadline = monotonicNanoseconds().addingSaturating(configuration.transactionTimeout.nanosecondsClamped)
         return try await withConnection(role: configuration.role) { connection in
             let tx = PostgresTransaction(
-                connection: connection, scope: .system(.maintenance), mode: .read, deadline: deadline)
+                connection: connection,
+                scope: .system(.maintenance),
+                mode: .read,
+                deadline: deadline
+            )
             defer { tx.rollback() }
             guard let report = try tx.first(PostgresRoleReport.statement, as: PostgresRoleReport.self) else {
                 throw StorageError.unavailable("the role is not known to the server")
@@ -142,7 +161,9 @@ package final class PostgresDatabase: Database {
     // MARK: Running bodies
 
     private func perform<Value: Sendable>(
-        _ mode: PostgresMode, in scope: DataScope, _ body: @escaping @Sendable (any Transaction) throws -> Value
+        _ mode: PostgresMode,
+        in scope: DataScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         let work = PostgresWork()
         return try await withTaskCancellationHandler {
@@ -163,7 +184,8 @@ package final class PostgresDatabase: Database {
                         outcomes.failed.increment()
                         continuation.resume(throwing: error)
                     },
-                    enqueued: monotonicNanoseconds())
+                    enqueued: monotonicNanoseconds()
+                )
                 pool.submit(work, job)
             }
         } onCancel: {
@@ -178,8 +200,11 @@ package final class PostgresDatabase: Database {
 
     /// Runs a body until it is committed or has failed for good.
     private func runBody<Value: Sendable>(
-        _ body: @Sendable (any Transaction) throws -> Value, _ mode: PostgresMode, in scope: DataScope,
-        on connection: PostgresConnection, _ progress: inout PostgresWork.Progress
+        _ body: @Sendable (any Transaction) throws -> Value,
+        _ mode: PostgresMode,
+        in scope: DataScope,
+        on connection: PostgresConnection,
+        _ progress: inout PostgresWork.Progress
     ) -> Result<Value, any Error> {
         let deadline =
             progress.deadline
@@ -239,7 +264,8 @@ package final class PostgresDatabase: Database {
 
     /// Runs `body` on a thread and a connection of its own.
     private func withConnection<Value: Sendable>(
-        role: String?, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+        role: String?,
+        _ body: @escaping @Sendable (PostgresConnection) throws -> Value
     ) async throws -> Value {
         guard !running.withLock({ $0.isClosed }) else { throw StorageError.closed }
         let configuration = configuration
@@ -248,9 +274,13 @@ package final class PostgresDatabase: Database {
             let hasStarted = threads.start("kuvend-db-own") {
                 do {
                     let connection = try PostgresConnection.connect(
-                        to: configuration.url, role: role, timeout: .zero,
+                        to: configuration.url,
+                        role: role,
+                        timeout: .zero,
                         until: monotonicNanoseconds().addingSaturating(
-                            configuration.connectTimeout.nanosecondsClamped))
+                            configuration.connectTimeout.nanosecondsClamped
+                        )
+                    )
                     let result = Result { try body(connection) }
                     connection.drain()
                     connection.close(using: threads)
@@ -268,7 +298,9 @@ package final class PostgresDatabase: Database {
     }
 }
 
-/// Up to 2, 4, 8 ... 128 ms, so that those who met do not meet again.
+/// Up to 2, 4, 8 ...
+///
+/// 128 ms, so that those who met do not meet again.
 private func sleepBeforeAttempt(_ attempt: Int) {
     let ceiling: UInt32 = 1_000 << UInt32(min(max(attempt, 1), 7))
     usleep(UInt32.random(in: 0..<ceiling))

@@ -3,8 +3,10 @@ import Logging
 import Metrics
 import Synchronization
 
-/// One transaction that waits for a connection. Whoever takes it - a connection's thread, the ticker, the cancellation
-/// of its task, the end of the pool - alone decides its fate.
+/// One transaction that waits for a connection.
+///
+/// Whoever takes it - a connection's thread, the ticker, the cancellation of its task, the end of the pool - alone
+/// decides its fate.
 final class PostgresWork: Sendable {
     enum Outcome {
         case finished
@@ -73,12 +75,16 @@ final class PostgresPool: Sendable {
     private static let minimumIdle = 2
     private static let idleNanoseconds: UInt64 = 60_000_000_000
     private static let tickNanoseconds: UInt64 = 50_000_000
-    /// How often a body may lose its connection. A statement that ends its backend must not end all of them.
+    /// How often a body may lose its connection.
+    ///
+    /// A statement that ends its backend must not end all of them.
     private static let maximumLosses = 3
 
     private final class Worker: Sendable {
         let parker = Parker()
-        /// Work handed over while the worker was idle. Written and taken while the pool's state is locked.
+        /// Work handed over while the worker was idle.
+        ///
+        /// Written and taken while the pool's state is locked.
         let handed = Mutex<PostgresWork?>(nil)
     }
 
@@ -212,7 +218,9 @@ final class PostgresPool: Sendable {
 
     // MARK: The ticker
 
-    /// Fails work whose time to wait is over, even while every connection is stuck. Sleeps while nothing waits.
+    /// Fails work whose time to wait is over, even while every connection is stuck.
+    ///
+    /// Sleeps while nothing waits.
     private func tick() {
         var quietTicks = 0
         while true {
@@ -306,7 +314,9 @@ final class PostgresPool: Sendable {
         case end
     }
 
-    /// Waits for work. Counts the worker as busy when it returns some.
+    /// Waits for work.
+    ///
+    /// Counts the worker as busy when it returns some.
     private func next(for worker: Worker, _ connection: PostgresConnection) -> Next {
         if connection.isBroken { return .reconnect }
         let immediate: Next? = state.withLock { state in
@@ -372,7 +382,9 @@ final class PostgresPool: Sendable {
         case never
     }
 
-    /// Connects, again and again while there is a need. nil: the worker is not needed any more and is forgotten.
+    /// Connects, again and again while there is a need.
+    ///
+    /// nil: the worker is not needed any more and is forgotten.
     private func connect(as worker: Worker) -> PostgresConnection? {
         var isProbe = false
         while true {
@@ -399,9 +411,12 @@ final class PostgresPool: Sendable {
             let start = monotonicNanoseconds()
             do throws(PostgresFailure) {
                 let connection = try PostgresConnection.connect(
-                    to: configuration.url, role: configuration.role, timeout: configuration.transactionTimeout,
+                    to: configuration.url,
+                    role: configuration.role,
+                    timeout: configuration.transactionTimeout,
                     until: start.addingSaturating(configuration.connectTimeout.nanosecondsClamped),
-                    unless: { state.withLock { $0.isClosed } })
+                    unless: { state.withLock { $0.isClosed } }
+                )
                 connected(isProbe: isProbe)
                 return connection
             } catch {
@@ -439,12 +454,16 @@ final class PostgresPool: Sendable {
         }
         guard !isClosed, let failures else { return }
         logger.warning(
-            "no connection to the database", metadata: ["reason": "\(reason)", "attempt": "\(failures)"])
+            "no connection to the database",
+            metadata: ["reason": "\(reason)", "attempt": "\(failures)"]
+        )
     }
 
     // MARK: The end
 
-    /// Fails what waits, and lets what runs come to its end. The threads end by themselves.
+    /// Fails what waits, and lets what runs come to its end.
+    ///
+    /// The threads end by themselves.
     func close() {
         let (entries, workers): ([Entry], [Worker]) = state.withLock { state in
             state.isClosed = true

@@ -1,7 +1,9 @@
 import CPostgres
 import Kernel
 
-/// The rows of one result. Reads the row that `index` points at.
+/// The rows of one result.
+///
+/// Reads the row that `index` points at.
 final class PostgresRows: RowSource {
     private var result: OpaquePointer?
     private let columns: Int32
@@ -19,7 +21,9 @@ final class PostgresRows: RowSource {
 
     deinit { PQclear(result) }
 
-    /// Frees the rows. A row that somebody kept cannot be read any more.
+    /// Frees the rows.
+    ///
+    /// A row that somebody kept cannot be read any more.
     func close() {
         PQclear(result)
         result = nil
@@ -170,7 +174,8 @@ final class PostgresRows: RowSource {
     }
 
     private func value(
-        _ column: Int, _ expected: @autoclosure () -> String
+        _ column: Int,
+        _ expected: @autoclosure () -> String
     ) throws(StorageError) -> (type: UInt32, bytes: UnsafeBufferPointer<UInt8>) {
         guard let result, let number = Int32(exactly: column), (0..<columns).contains(number),
             PQgetisnull(result, index, number) == 0, let start = PQgetvalue(result, index, number)
@@ -179,7 +184,8 @@ final class PostgresRows: RowSource {
             PQftype(result, number),
             UnsafeBufferPointer(
                 start: UnsafeRawPointer(start).assumingMemoryBound(to: UInt8.self),
-                count: Int(PQgetlength(result, index, number)))
+                count: Int(PQgetlength(result, index, number))
+            )
         )
     }
 

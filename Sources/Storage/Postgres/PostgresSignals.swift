@@ -33,8 +33,9 @@ enum PostgresSignals {
         return payloads
     }
 
-    /// What another node says; nil for what this node said itself. Lines that nobody understands - a newer node may
-    /// send them - are left out.
+    /// What another node says; nil for what this node said itself.
+    ///
+    /// Lines that nobody understands - a newer node may send them - are left out.
     static func signals(in payload: String, to node: String) -> (signals: [Signal], isEverything: Bool)? {
         let lines = payload.split(separator: "\n", omittingEmptySubsequences: false)
         guard let sender = lines.first, sender != node else { return nil }
@@ -132,7 +133,10 @@ final class PostgresNotifier: Sendable {
                 if monotonicNanoseconds() &- current.lastUse > 1_000_000_000 { current.checkAlive() }
                 for payload in PostgresSignals.payloads(from: node, unsent) {
                     try current.send(
-                        "SELECT pg_notify($1, $2)", [.text(PostgresSignals.channel), .text(payload)], as: .control)
+                        "SELECT pg_notify($1, $2)",
+                        [.text(PostgresSignals.channel), .text(payload)],
+                        as: .control
+                    )
                 }
                 try current.sync()
                 try current.collect(until: monotonicNanoseconds() &+ 10_000_000_000)
@@ -160,7 +164,12 @@ final class PostgresNotifier: Sendable {
     private func connect() throws -> PostgresConnection {
         let deadline = monotonicNanoseconds().addingSaturating(configuration.connectTimeout.nanosecondsClamped)
         let connection = try PostgresConnection.connect(
-            to: configuration.url, role: nil, timeout: .seconds(10), until: deadline, unless: { isClosed })
+            to: configuration.url,
+            role: nil,
+            timeout: .seconds(10),
+            until: deadline,
+            unless: { isClosed }
+        )
         do {
             // A notification that is lost in a crash of the server had nobody to hear it.
             try connection.send("SET synchronous_commit = off", as: .control, isCached: false)
@@ -180,7 +189,9 @@ final class PostgresListener: Sendable {
     private let configuration: PostgresConfiguration
     private let hub: SignalHub
     private let logger: Logger
-    /// Both ends of a pipe that interrupts the wait for notifications. nil once stopped and closed.
+    /// Both ends of a pipe that interrupts the wait for notifications.
+    ///
+    /// nil once stopped and closed.
     private let pipe: Mutex<(read: Int32, write: Int32)?>
     private let isStopped = Atomic(false)
     private let parker = Parker()
@@ -235,7 +246,12 @@ final class PostgresListener: Sendable {
     private func connect() throws -> PostgresConnection {
         let deadline = monotonicNanoseconds().addingSaturating(configuration.connectTimeout.nanosecondsClamped)
         let connection = try PostgresConnection.connect(
-            to: configuration.url, role: nil, timeout: .seconds(10), until: deadline, unless: { hasStopped })
+            to: configuration.url,
+            role: nil,
+            timeout: .seconds(10),
+            until: deadline,
+            unless: { hasStopped }
+        )
         do {
             try connection.send("LISTEN \(PostgresSignals.channel)", as: .control, isCached: false)
             try connection.sync()

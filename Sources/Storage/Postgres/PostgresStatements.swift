@@ -27,11 +27,16 @@ struct PostgresStatementCache {
     private var count = 0
     private var clock: UInt64 = 0
     private var names: UInt64 = 0
-    /// Names that the server can forget. Sent after the transaction.
+    /// Names that the server can forget.
+    ///
+    /// Sent after the transaction.
     var discarded: [String] = []
 
     /// The statement to execute, and whether it has to be prepared first.
-    mutating func statement(_ text: String, types: some RandomAccessCollection<UInt32>) -> (PostgresStatement, isNew: Bool) {
+    mutating func statement(
+        _ text: String,
+        types: some RandomAccessCollection<UInt32>
+    ) -> (PostgresStatement, isNew: Bool) {
         clock &+= 1
         let known = byText[text] ?? []
         for statement in known where Self.fits(statement.types, types, knownOnly: false) {
@@ -58,7 +63,9 @@ struct PostgresStatementCache {
 
     /// - Parameter knownOnly: Types that the statement does not know yet count as fitting.
     private static func fits(
-        _ known: [UInt32], _ wanted: some RandomAccessCollection<UInt32>, knownOnly: Bool
+        _ known: [UInt32],
+        _ wanted: some RandomAccessCollection<UInt32>,
+        knownOnly: Bool
     ) -> Bool {
         guard known.count == wanted.count else { return false }
         for (known, wanted) in zip(known, wanted) where wanted != 0 && wanted != known {

@@ -8,7 +8,9 @@ import Musl
 import Darwin
 #endif
 
-/// Nanoseconds of a clock that only runs forward. `UInt64.max` as a deadline is never reached.
+/// Nanoseconds of a clock that only runs forward.
+///
+/// `UInt64.max` as a deadline is never reached.
 func monotonicNanoseconds() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
@@ -32,7 +34,9 @@ extension UInt64 {
     }
 }
 
-/// Where one thread sleeps until another one wakes it. A wake that comes early is kept; several count as one.
+/// Where one thread sleeps until another one wakes it.
+///
+/// A wake that comes early is kept; several count as one.
 ///
 /// `@unchecked Sendable`: `hasPermit` is touched only while `mutex` is held, and the two pointers never change.
 final class Parker: @unchecked Sendable {
@@ -179,7 +183,9 @@ private func runLaunch(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRaw
     return nil
 }
 
-/// For `top -H` and debuggers. glibc's own function is not visible to Swift.
+/// For `top -H` and debuggers.
+///
+/// glibc's own function is not visible to Swift.
 private func nameThread(_ name: String) {
     let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
     guard file >= 0 else { return }

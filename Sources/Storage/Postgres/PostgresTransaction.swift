@@ -17,7 +17,9 @@ enum PostgresMode: Sendable {
     }
 }
 
-/// One run of one body. Nothing is sent before the body's first statement.
+/// One run of one body.
+///
+/// Nothing is sent before the body's first statement.
 final class PostgresTransaction: Transaction {
     let scope: DataScope
     var dialect: Dialect { .postgres }
@@ -28,7 +30,9 @@ final class PostgresTransaction: Transaction {
     private var hasBegun = false
     /// Something was sent since the last Sync.
     private var hasUnsynced = false
-    /// Why the transaction cannot go on. A body that goes on all the same gets it again, and so does the caller.
+    /// Why the transaction cannot go on.
+    ///
+    /// A body that goes on all the same gets it again, and so does the caller.
     private(set) var failure: (any Error)?
     private(set) var remedy = PostgresFailure.Remedy.none
     private(set) var signals: [Signal] = []
@@ -88,7 +92,9 @@ final class PostgresTransaction: Transaction {
 
     // MARK: Beginning and ending
 
-    /// Makes the changes durable. Of a read only the end is sent: its result is read later.
+    /// Makes the changes durable.
+    ///
+    /// Of a read only the end is sent: its result is read later.
     func commit() throws {
         try attempt {
             if claim != nil { try begin() }
@@ -128,7 +134,9 @@ final class PostgresTransaction: Transaction {
         if failure == nil { failure = Self.isOver }
     }
 
-    /// Undoes everything, if there is anything. The result is read later.
+    /// Undoes everything, if there is anything.
+    ///
+    /// The result is read later.
     func rollback() {
         if failure == nil { failure = Self.isOver }
         guard hasBegun, !connection.isBroken else { return }
@@ -159,8 +167,10 @@ final class PostgresTransaction: Transaction {
             case .system(let purpose): [.text(""), .text(purpose.rawValue)]
             }
         try connection.send(
-            "SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true)", settings,
-            as: .control)
+            "SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true)",
+            settings,
+            as: .control
+        )
         if let claim { try send(render(markApplied(claim.claim, in: claim.id)), as: .statement(slot: nil)) }
     }
 
@@ -181,13 +191,20 @@ final class PostgresTransaction: Transaction {
     }
 
     private func send(
-        _ statement: Statement, as kind: PostgresConnection.Token.Kind, violations: [ConstraintMapping] = []
+        _ statement: Statement,
+        as kind: PostgresConnection.Token.Kind,
+        violations: [ConstraintMapping] = []
     ) throws {
         try begin()
         hasUnsynced = true
         let isCached = if case .migration = mode { false } else { true }
         try connection.send(
-            statement.text, statement.values, as: kind, violations: violations, isCached: isCached)
+            statement.text,
+            statement.values,
+            as: kind,
+            violations: violations,
+            isCached: isCached
+        )
     }
 
     /// The extension may have been created after the connection was made.
