@@ -54,8 +54,10 @@ package struct JobAttempt: Sendable {
     }
 }
 
-/// Whether the handler has ended its job in a transaction of its own, which may not have committed (yet). The claim is
-/// then expected to be gone, and no reason to cancel what the handler still does.
+/// Whether the handler has ended its job in a transaction of its own.
+///
+/// That may not have committed (yet), but the claim is expected to be gone, and no reason to cancel what the handler
+/// still does.
 final class SettlementMark: Sendable {
     private let flag = Atomic(false)
 

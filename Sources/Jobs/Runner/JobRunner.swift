@@ -216,7 +216,8 @@ package final class JobRunner: Service {
             state.running[key] = Running(
                 task: task,
                 deadline: claim.deadline,
-                lease: entry.policy.lease, mark: attempt.mark,
+                lease: entry.policy.lease,
+                mark: attempt.mark,
                 interruption: state.isCancelling ? .shutdown : nil
             )
             if state.isCancelling { task.cancel() }

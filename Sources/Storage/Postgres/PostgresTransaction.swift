@@ -171,7 +171,13 @@ final class PostgresTransaction: Transaction {
             settings,
             as: .control
         )
-        if let claim { try send(render(markApplied(claim.claim, in: claim.id)), as: .statement(slot: nil)) }
+        if let claim {
+            try send(
+                render(markApplied(claim.claim, in: claim.id)),
+                as: .statement(slot: nil),
+                violations: IdempotencyClaimLost.mapping
+            )
+        }
     }
 
     /// What a writing transaction of this scope marks as applied, even if its body does nothing.

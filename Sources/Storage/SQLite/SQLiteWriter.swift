@@ -255,6 +255,6 @@ extension SQLiteTransaction {
     /// Marks the idempotency record of the request as applied, with the request's own changes.
     fileprivate func markApplied() throws {
         guard case .organization(let scope) = scope, let claim = scope.idempotency else { return }
-        try run(Storage.markApplied(claim, in: scope.id))
+        try run(Storage.markApplied(claim, in: scope.id), violations: IdempotencyClaimLost.mapping)
     }
 }
