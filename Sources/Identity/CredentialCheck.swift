@@ -23,7 +23,10 @@ package final class CredentialCheck: Sendable {
     private let unknownKeys = ExpiringCache<SHA256Digest, Void>(capacity: 4_096)
 
     init(
-        database: any Database, tokens: AccessTokens, usage: APIKeyUsage, times: SessionTimes,
+        database: any Database,
+        tokens: AccessTokens,
+        usage: APIKeyUsage,
+        times: SessionTimes,
         now: @escaping @Sendable () -> Timestamp
     ) {
         self.database = database
@@ -34,7 +37,10 @@ package final class CredentialCheck: Sendable {
     }
 
     private static let invalidToken = Problem(
-        .unauthorized, "auth.invalid_token", "The token or key is unknown or has ended.")
+        .unauthorized,
+        "auth.invalid_token",
+        "The token or key is unknown or has ended."
+    )
 
     /// Throws `auth.invalid_token`, or `organization.suspended`.
     package func authenticate(_ bearer: Secret) async throws -> Principal {
@@ -49,8 +55,11 @@ package final class CredentialCheck: Sendable {
         else { throw Self.invalidToken }
         guard session.status == .active else { throw OrganizationError.suspended }
         return Principal(
-            actor: .user(session.user), organization: session.organization,
-            permissions: RoleMatrix.permissions(of: session.role), session: claims.session.description)
+            actor: .user(session.user),
+            organization: session.organization,
+            permissions: RoleMatrix.permissions(of: session.role),
+            session: claims.session.description
+        )
     }
 
     private func read(_ token: Secret, at now: Timestamp) async -> AccessClaims? {

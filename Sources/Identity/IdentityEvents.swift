@@ -5,8 +5,10 @@ package import Kernel
 /// They name people by their id only.
 package enum IdentityEvents {
     package static let all = [
-        organizationCreated, organizationUpdated, organizationDeleted, userCreated, userUpdated, userDeleted, userSignedIn,
-        userSignedOut, userPasswordChanged, userSessionRevoked, memberAdded, memberUpdated, memberRemoved, apiKeyCreated,
+        organizationCreated, organizationUpdated, organizationDeleted, userCreated, userUpdated, userDeleted,
+        userSignedIn,
+        userSignedOut, userPasswordChanged, userSessionRevoked, memberAdded, memberUpdated, memberRemoved,
+        apiKeyCreated,
         apiKeyUpdated, apiKeyDeleted,
     ]
 
@@ -20,17 +22,23 @@ package enum IdentityEvents {
     package static let organizationCreated = organization("created", "An organization was created.")
     package static let organizationUpdated = organization("updated", "An organization was changed.")
     package static let organizationDeleted = organization(
-        "deleted", "An organization was deleted; its rows are purged after the grace period.")
+        "deleted",
+        "An organization was deleted; its rows are purged after the grace period."
+    )
 
     package static let userCreated = user("created", "An account was created.")
     package static let userUpdated = user("updated", "An account was changed.")
     package static let userDeleted = user("deleted", "An account was deleted: it belonged to no organization any more.")
     package static let userPasswordChanged = user(
-        "password_changed", "A user changed their password; their other sessions ended.")
+        "password_changed",
+        "A user changed their password; their other sessions ended."
+    )
     package static let userSignedIn = session("signed_in", "A user signed in.")
     package static let userSignedOut = session("signed_out", "A user signed out.")
     package static let userSessionRevoked = session(
-        "session_revoked", "A session was ended because one of its refresh tokens was used twice.")
+        "session_revoked",
+        "A session was ended because one of its refresh tokens was used twice."
+    )
 
     package static let memberAdded = member("added", "Somebody became a member.")
     package static let memberUpdated = member("updated", "The role of a member was changed.")
@@ -42,9 +50,12 @@ package enum IdentityEvents {
 
     private static func organization(_ fact: String, _ summary: String) -> EventType {
         EventType(
-            "organization.\(fact)", resource: "organization", summary,
+            "organization.\(fact)",
+            resource: "organization",
+            summary,
             data: resource([.required("name", .string(1...120)), .required("slug", .slug)]),
-            example: ["id": .string(id), "name": "Kafe Tirana", "slug": "kafe-tirana"])
+            example: ["id": .string(id), "name": "Kafe Tirana", "slug": "kafe-tirana"]
+        )
     }
 
     private static func user(_ fact: String, _ summary: String) -> EventType {
@@ -53,36 +64,49 @@ package enum IdentityEvents {
 
     private static func session(_ fact: String, _ summary: String) -> EventType {
         EventType(
-            "user.\(fact)", resource: "user", summary, data: resource([.required("session_id", .uuid)]),
-            example: ["id": .string(id), "session_id": .string(otherID)])
+            "user.\(fact)",
+            resource: "user",
+            summary,
+            data: resource([.required("session_id", .uuid)]),
+            example: ["id": .string(id), "session_id": .string(otherID)]
+        )
     }
 
     private static func member(_ fact: String, _ summary: String) -> EventType {
         EventType(
-            "member.\(fact)", resource: "member", summary,
+            "member.\(fact)",
+            resource: "member",
+            summary,
             data: resource([.required("role", .choice(of: Role.self))]),
-            example: ["id": .string(id), "role": "admin"])
+            example: ["id": .string(id), "role": "admin"]
+        )
     }
 
     private static func apiKey(_ fact: String, _ summary: String) -> EventType {
         EventType(
-            "api_key.\(fact)", resource: "api_key", summary,
+            "api_key.\(fact)",
+            resource: "api_key",
+            summary,
             data: resource([
                 .required("name", .string(1...120)),
                 .required("permissions", .array(of: .choice(Permission.all.map(\.name)))),
             ]),
-            example: ["id": .string(id), "name": "Website", "permissions": ["conversations:write"]])
+            example: ["id": .string(id), "name": "Website", "permissions": ["conversations:write"]]
+        )
     }
 }
 
 extension Event {
     static func organization(_ type: EventType, _ organization: Organization, _ changes: JSON? = nil) -> Event {
         Event(
-            type, subject: organization.id.description,
+            type,
+            subject: organization.id.description,
             data: [
                 "id": .string(organization.id.description), "name": .string(organization.name),
                 "slug": .string(organization.slug),
-            ], changes: changes)
+            ],
+            changes: changes
+        )
     }
 
     static func user(_ type: EventType, _ id: ID<UserEntity>, _ changes: JSON? = nil) -> Event {
@@ -91,22 +115,30 @@ extension Event {
 
     static func session(_ type: EventType, _ session: ID<Session>, of user: ID<UserEntity>) -> Event {
         Event(
-            type, subject: user.description,
-            data: ["id": .string(user.description), "session_id": .string(session.description)])
+            type,
+            subject: user.description,
+            data: ["id": .string(user.description), "session_id": .string(session.description)]
+        )
     }
 
     static func member(_ type: EventType, _ user: ID<UserEntity>, _ role: Role, _ changes: JSON? = nil) -> Event {
         Event(
-            type, subject: user.description,
-            data: ["id": .string(user.description), "role": .string(role.rawValue)], changes: changes)
+            type,
+            subject: user.description,
+            data: ["id": .string(user.description), "role": .string(role.rawValue)],
+            changes: changes
+        )
     }
 
     static func apiKey(_ type: EventType, _ key: APIKey, _ changes: JSON? = nil) -> Event {
         Event(
-            type, subject: key.id.description,
+            type,
+            subject: key.id.description,
             data: [
                 "id": .string(key.id.description), "name": .string(key.name),
                 "permissions": .array(key.permissions.names.map(JSON.string)),
-            ], changes: changes)
+            ],
+            changes: changes
+        )
     }
 }

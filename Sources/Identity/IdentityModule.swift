@@ -38,27 +38,47 @@ package struct IdentityModule: Sendable {
     ///   - organizationTables: Every table with rows of organizations, those that refer to others first
     ///     (`ProductSchema.organizationTables`).
     package init(
-        database: any Database, secretKey: Secret, organizationTables: [String],
-        configuration: IdentityConfiguration = IdentityConfiguration(), now: @escaping @Sendable () -> Timestamp
+        database: any Database,
+        secretKey: Secret,
+        organizationTables: [String],
+        configuration: IdentityConfiguration = IdentityConfiguration(),
+        now: @escaping @Sendable () -> Timestamp
     ) async {
         let times = configuration.times
         let tokens = await AccessTokens(secretKey: secretKey, times: times)
         let passwords = PasswordHasher(
-            threads: configuration.passwordThreads, waiting: configuration.passwordsWaiting,
-            cost: configuration.passwordCost)
+            threads: configuration.passwordThreads,
+            waiting: configuration.passwordsWaiting,
+            cost: configuration.passwordCost
+        )
         usage = APIKeyUsage(database: database)
         credentials = CredentialCheck(database: database, tokens: tokens, usage: usage, times: times, now: now)
         sessions = SessionService(
-            database: database, passwords: passwords, tokens: tokens, credentials: credentials,
+            database: database,
+            passwords: passwords,
+            tokens: tokens,
+            credentials: credentials,
             box: SecretBox(secretKey: secretKey, purpose: "refresh tokens"),
-            attempts: RateLimiter(configuration.attempts, per: configuration.attemptPeriod), times: times, now: now)
+            attempts: RateLimiter(configuration.attempts, per: configuration.attemptPeriod),
+            times: times,
+            now: now
+        )
         users = UserService(
-            database: database, passwords: passwords, sessions: sessions, credentials: credentials, now: now)
+            database: database,
+            passwords: passwords,
+            sessions: sessions,
+            credentials: credentials,
+            now: now
+        )
         organizations = OrganizationService(database: database, credentials: credentials, now: now)
         memberships = MembershipService(database: database, passwords: passwords, credentials: credentials, now: now)
         apiKeys = APIKeyService(database: database, credentials: credentials, now: now)
         organizationPurge = OrganizationPurge(
-            database: database, tables: organizationTables, grace: configuration.purgeGrace, now: now)
+            database: database,
+            tables: organizationTables,
+            grace: configuration.purgeGrace,
+            now: now
+        )
         sessionPurge = SessionPurge(database: database, now: now)
     }
 
@@ -103,7 +123,9 @@ package struct IdentityModule: Sendable {
                 try await Task { try await usage.runOnce() }.value
             } catch {
                 logger.warning(
-                    "uses of API keys not written down", metadata: ["error.type": .string(String(reflecting: type(of: error)))])
+                    "uses of API keys not written down",
+                    metadata: ["error.type": .string(String(reflecting: type(of: error)))]
+                )
             }
         }
     }

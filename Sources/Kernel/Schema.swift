@@ -380,7 +380,7 @@ extension Schema {
         case dateTime
         /// A full date of RFC 3339, in the same years.
         case date
-        /// An absolute `http` or `https` URL without user information (RFC 3986), the host a name, IPv4 or `[IPv6]`.
+        /// An absolute `http` or `https` URL without user information (RFC 3986), the host a name or an IPv4 address.
         case uri
         /// Lower-case letters and digits in groups with single hyphens between them.
         case slug
@@ -406,7 +406,7 @@ extension Schema.StringFormat {
         switch self {
         case .uuid: return "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
         case .email:
-            return "^\(atom)(?:\\.\(atom))*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+"
+            return "^(?=[^@]{1,64}@)\(atom)(?:\\.\(atom))*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+"
                 + "[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
         case .dateTime: return "^\(date)T\(clock):[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-]\(clock))$"
         case .date: return "^\(date)$"
@@ -417,7 +417,7 @@ extension Schema.StringFormat {
             func characters(_ more: String) -> String {
                 "(?:[A-Za-z0-9._~!$&'()*+,;=:@\(more)-]|%[0-9A-Fa-f]{2})*"
             }
-            return "^https?://(?:\(label)(?:\\.\(label))*|\\[[0-9A-Fa-f:.]{2,45}\\])(?::\(port))?"
+            return "^https?://\(label)(?:\\.\(label))*(?::\(port))?"
                 + "(?:/\(characters("/")))?(?:\\?\(characters("/?")))?(?:#\(characters("/?")))?$"
         case .slug: return "^[a-z0-9]+(?:-[a-z0-9]+)*$"
         case .e164: return "^\\+[1-9][0-9]{6,14}$"
@@ -558,7 +558,10 @@ private struct FormatReader {
     }
 
     mutating func email() -> Bool {
-        guard groups(separatedBy: ".", { $0.run(1...Int.max, \.isAtom) }), skip("@") else { return false }
+        let start = position
+        guard groups(separatedBy: ".", { $0.run(1...Int.max, \.isAtom) }), position - start <= 64, skip("@") else {
+            return false
+        }
         var labels = 0
         var endsWithLetterFirst = false
         repeat {
@@ -591,10 +594,7 @@ private struct FormatReader {
     }
 
     private mutating func host() -> Bool {
-        if skip("[") {
-            return run(2...45) { $0.hexadecimalValue != nil || $0 == .colon || $0 == UInt8(ascii: ".") } && skip("]")
-        }
-        return groups(separatedBy: ".") { $0.label(allowingUnderscore: true) }
+        groups(separatedBy: ".") { $0.label(allowingUnderscore: true) }
     }
 
     private mutating func port() -> Bool {

@@ -168,7 +168,7 @@ struct SchemaTests {
             [
                 "", "a", "@b.co", "a@b", "a@b.1", "a.@b.co", ".a@b.co", "a..b@c.de", "a b@c.de", "a@-b.co", "a@b-.co",
                 "a@b..co", "a@b.co.", "a@b_c.de", "ë@b.co", "a@\(String(repeating: "x", count: 64)).co", "a@b@c.de",
-                "a@b.co\n",
+                "a@b.co\n", "\(String(repeating: "a", count: 65))@b.co",
             ]
         ),
         (
@@ -191,13 +191,13 @@ struct SchemaTests {
             .uri,
             [
                 "http://a", "https://a.example/", "https://a.example:65535/b/c%20d?x=1&y=/?#f/?", "http://127.0.0.1:1",
-                "http://[::1]:8080/", "https://my_service.internal?x", "https://a.b#", "http://a//b",
+                "https://my_service.internal?x", "https://a.b#", "http://a//b",
             ],
             [
                 "", "a.example", "ftp://a", "http://", "https://user@a.example", "http://a:0", "http://a:65536",
                 "http://a:",
                 "http://a/ b", "http://a/%2", "http://a/%gg", "http://a/#b#c", "http://-a", "http://a..b", "http://a.",
-                "http://ë.al", "http://[::1", "http://a/<b>", "HTTP://a", "http://a\n", "http://a/[b]",
+                "http://ë.al", "http://[::1]:8080/", "http://[14A.]", "http://a/<b>", "HTTP://a", "http://a\n", "http://a/[b]",
                 "javascript:alert(1)",
             ]
         ),

@@ -34,15 +34,18 @@ package enum APIKeyError: ProblemConvertible {
 
     package var problem: Problem {
         switch self {
-        case .unknown: .notFound("API key")
+        case .unknown: .notFound("api key")
         case .expiresInThePast:
             .invalid([FieldError(pointer: "/expires_at", code: "out_of_range", detail: "must be in the future")])
         case .beyondAuthority(let names):
             Problem(
-                .forbidden, "api_key.beyond_authority", "A key cannot do more than you: \(names.joined(separator: ", ")).",
+                .forbidden,
+                "api_key.beyond_authority",
+                "A key cannot do more than you: \(names.joined(separator: ", ")).",
                 errors: [
                     FieldError(pointer: "/permissions", code: "not_allowed", detail: "holds permissions that you lack")
-                ])
+                ]
+            )
         }
     }
 }

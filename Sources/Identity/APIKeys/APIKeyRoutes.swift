@@ -11,13 +11,15 @@ package struct APIKeyBody: ResponseBody {
         token = nil
     }
 
-    fileprivate init(_ key: APIKey, _ token: APIKeyToken) {
+    init(_ key: APIKey, _ token: APIKeyToken) {
         self.key = key
         self.token = token
     }
 
     fileprivate static let permissions = Schema.array(
-        of: .choice(Permission.all.map(\.name)), count: 1...Permission.all.count)
+        of: .choice(Permission.all.map(\.name)),
+        count: 1...Permission.all.count
+    )
 
     private static let fields: [Schema.Property] = [
         .required("id", .uuid),
@@ -31,9 +33,10 @@ package struct APIKeyBody: ResponseBody {
     ]
 
     package static let schema = Schema.named("APIKey", .object(fields))
-    fileprivate static let createdSchema = Schema.named(
+    static let createdSchema = Schema.named(
         "CreatedAPIKey",
-        .object(fields + [.required("key", .string(1...200), "The key itself. It is shown this once.")]))
+        .object(fields + [.required("key", .string(1...200), "The key itself. It is shown this once.")])
+    )
 
     package func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -69,16 +72,23 @@ extension NewAPIKey {
         .object([
             .required("name", .string(1...120, [.singleLine, .notBlank]), "What it is for.", example: "Website"),
             .required(
-                "permissions", APIKeyBody.permissions, "None that you do not hold yourself.",
-                example: ["conversations:read", "conversations:write"]),
+                "permissions",
+                APIKeyBody.permissions,
+                "None that you do not hold yourself.",
+                example: ["conversations:read", "conversations:write"]
+            ),
             .optional("expires_at", .nullable(.dateTime), "In the future; null: never."),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(
             name: body["name"]?.string ?? "",
-            permissions: Set((body["permissions"]?.array ?? []).compactMap { $0.string.flatMap(Permission.init(name:)) }),
-            expiresAt: body["expires_at"]?.string.flatMap { Timestamp($0) })
+            permissions: Set(
+                (body["permissions"]?.array ?? []).compactMap { $0.string.flatMap(Permission.init(name:)) }
+            ),
+            expiresAt: body["expires_at"]?.string.flatMap { Timestamp($0) }
+        )
     }
 }
 
@@ -86,28 +96,64 @@ struct APIKeyRoutes: Sendable {
     let service: APIKeyService
 
     private static let changes = Schema.named(
-        "APIKeyChanges", .object([.required("name", .string(1...120, [.singleLine, .notBlank]))]))
+        "APIKeyChanges",
+        .object([.required("name", .string(1...120, [.singleLine, .notBlank]))])
+    )
 
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/api-keys", tag: "API keys") {
             Endpoint.organization(
-                .get, "", "List API keys", "Newest first.", permission: .apiKeysRead, query: .page,
-                answers: [.ok(.page(of: APIKeyBody.schema))], use: list)
+                .get,
+                "",
+                "List API keys",
+                "Newest first.",
+                permission: .apiKeysRead,
+                query: .page,
+                answers: [.ok(.page(of: APIKeyBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Create an API key", "The answer is the only place where the key is shown.",
-                permission: .apiKeysWrite, body: NewAPIKey.schema, answers: [.created(APIKeyBody.createdSchema)],
+                .post,
+                "",
+                "Create an API key",
+                "The answer is the only place where the key is shown.",
+                permission: .apiKeysWrite,
+                body: NewAPIKey.schema,
+                answers: [.created(APIKeyBody.createdSchema)],
                 problems: [
                     ProblemKind(.forbidden, "api_key.beyond_authority", "The key would have permissions that you lack.")
-                ], use: create)
+                ],
+                use: create
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read an API key", permission: .apiKeysRead, answers: [.ok(APIKeyBody.schema)],
-                problems: [.notFound("API key")], use: show)
+                .get,
+                "/{id}",
+                "Read an API key",
+                permission: .apiKeysRead,
+                answers: [.ok(APIKeyBody.schema)],
+                problems: [.notFound("api key")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{id}", "Rename an API key", permission: .apiKeysWrite, body: Self.changes,
-                answers: [.ok(APIKeyBody.schema)], problems: [.notFound("API key")], use: rename)
+                .patch,
+                "/{id}",
+                "Rename an API key",
+                permission: .apiKeysWrite,
+                body: Self.changes,
+                answers: [.ok(APIKeyBody.schema)],
+                problems: [.notFound("api key")],
+                use: rename
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Delete an API key", "It stops working within 10 seconds.",
-                permission: .apiKeysWrite, answers: [.noContent], problems: [.notFound("API key")], use: delete)
+                .delete,
+                "/{id}",
+                "Delete an API key",
+                "It stops working within 10 seconds.",
+                permission: .apiKeysWrite,
+                answers: [.noContent],
+                problems: [.notFound("api key")],
+                use: delete
+            )
         }
     }
 
@@ -121,17 +167,20 @@ struct APIKeyRoutes: Sendable {
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
-        .ok(APIKeyBody(try await service.get(call.pathID("id", or: .notFound("API key")), in: call.scope)))
+        .ok(APIKeyBody(try await service.get(call.pathID("id", or: .notFound("api key")), in: call.scope)))
     }
 
     private func rename(_ call: OrganizationCall) async throws -> Reply {
         let key = try await service.rename(
-            call.pathID("id", or: .notFound("API key")), to: call.body["name"]?.string ?? "", in: call.scope)
+            call.pathID("id", or: .notFound("api key")),
+            to: call.body["name"]?.string ?? "",
+            in: call.scope
+        )
         return .ok(APIKeyBody(key))
     }
 
     private func delete(_ call: OrganizationCall) async throws -> Reply {
-        try await service.delete(call.pathID("id", or: .notFound("API key")), in: call.scope)
+        try await service.delete(call.pathID("id", or: .notFound("api key")), in: call.scope)
         return .noContent
     }
 }

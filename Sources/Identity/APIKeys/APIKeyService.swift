@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 package struct APIKeyService: Sendable {
     let database: any Database
@@ -11,7 +11,9 @@ package struct APIKeyService: Sendable {
     ///
     /// Its token is in the result and nowhere else.
     package func create(
-        _ new: NewAPIKey, by principal: Principal, in scope: OrganizationScope
+        _ new: NewAPIKey,
+        by principal: Principal,
+        in scope: OrganizationScope
     ) async throws -> (key: APIKey, token: APIKeyToken) {
         let now = now()
         let lacking = new.permissions.subtracting(principal.permissions)
@@ -20,8 +22,15 @@ package struct APIKeyService: Sendable {
         let creator: ID<UserEntity>? = if case .user(let id) = principal.actor { id } else { nil }
         let token = APIKeyToken()
         let key = APIKey(
-            id: ID(), name: new.name, prefix: token.shown, permissions: new.permissions, lastUsedAt: nil,
-            expiresAt: new.expiresAt, createdBy: creator, createdAt: now)
+            id: ID(),
+            name: new.name,
+            prefix: token.shown,
+            permissions: new.permissions,
+            lastUsedAt: nil,
+            expiresAt: new.expiresAt,
+            createdBy: creator,
+            createdAt: now
+        )
         try await database.write(scope) { tx in
             try APIKeyStore(tx: tx, scope: scope).insert(key, hash: token.hash)
             try tx.record(.apiKey(IdentityEvents.apiKeyCreated, key), in: scope, now: now)
@@ -38,7 +47,9 @@ package struct APIKeyService: Sendable {
     }
 
     package func rename(
-        _ id: ID<APIKeyEntity>, to name: String, in scope: OrganizationScope
+        _ id: ID<APIKeyEntity>,
+        to name: String,
+        in scope: OrganizationScope
     ) async throws -> APIKey {
         let now = now()
         return try await database.write(scope) { tx in

@@ -45,7 +45,8 @@ struct APIKeyStore {
             FROM api_keys k JOIN organizations o ON o.id = k.organization_id
             WHERE k.key_hash = \(token.hash) AND o.status <> 'deleted'
                 AND (k.expires_at IS NULL OR k.expires_at > \(now))
-            """)
+            """
+        )
     }
 
     /// Notes when keys were used, in a transaction of `SystemPurpose.authentication`.
@@ -56,7 +57,8 @@ struct APIKeyStore {
                 UPDATE api_keys SET last_used_at = \(use.at)
                 WHERE organization_id = \(use.organization) AND id = \(use.key)
                     AND (last_used_at IS NULL OR last_used_at < \(use.at))
-                """)
+                """
+            )
         }
     }
 
@@ -78,7 +80,8 @@ struct APIKeyStore {
             """
             SELECT \(Self.columns) FROM api_keys WHERE \(SQL.join(conditions, " AND "))
             ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
@@ -89,7 +92,8 @@ struct APIKeyStore {
             VALUES (\(scope.id), \(hash), \(key.id), \(key.name), \(key.prefix),
                 \(SQLValue.textArray(key.permissions.names)), \(key.lastUsedAt), \(key.expiresAt), \(key.createdBy),
                 \(key.createdAt))
-            """)
+            """
+        )
     }
 
     func rename(_ id: ID<APIKeyEntity>, to name: String) throws {

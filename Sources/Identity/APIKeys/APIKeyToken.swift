@@ -28,7 +28,9 @@ package struct APIKeyToken: Sendable {
             text.hasPrefix(Self.prefix), RandomToken.isCharacters(text.dropFirst(Self.prefix.count))
         else { return nil }
         let rest = text.dropFirst(Self.prefix.count)
-        guard Self.check(of: String(rest.prefix(Self.randomLength))) == rest.suffix(Self.checkLength) else { return nil }
+        guard Self.check(of: String(rest.prefix(Self.randomLength))) == rest.suffix(Self.checkLength) else {
+            return nil
+        }
         self.secret = secret
         hash = RandomToken.hash(secret)
     }

@@ -59,24 +59,38 @@ package enum MembershipError: ProblemConvertible, Equatable {
         case .unknown: .notFound("member")
         case .alreadyMember:
             Problem(
-                .conflict, "member.exists", "They are a member already.",
-                errors: [FieldError(pointer: "/email", code: "taken", detail: "belongs to a member")])
+                .conflict,
+                "member.exists",
+                "They are a member already.",
+                errors: [FieldError(pointer: "/email", code: "taken", detail: "belongs to a member")]
+            )
         case .lastOwner:
             Problem(
-                .conflict, "member.last_owner",
-                "An organization keeps at least one owner. Make somebody else an owner first.")
+                .conflict,
+                "member.last_owner",
+                "An organization keeps at least one owner. Make somebody else an owner first."
+            )
         case .beyondAuthority(let role):
             Problem(
-                .forbidden, "member.beyond_authority",
-                "Only those who may do everything that the role \(role.rawValue) may can decide about it.")
+                .forbidden,
+                "member.beyond_authority",
+                "Only those who may do everything that the role \(role.rawValue) may can decide about it."
+            )
         case .passwordRequired:
             .invalid([
                 FieldError(
-                    pointer: "/password", code: "required", detail: "is needed, as there is no account with this address")
+                    pointer: "/password",
+                    code: "required",
+                    detail: "is needed, as there is no account with this address"
+                )
             ])
         case .movedMeanwhile:
             Problem(
-                .conflict, "member.changed", "The account was changed at the same time. Try again.", retryAfterSeconds: 1)
+                .conflict,
+                "member.changed",
+                "The account was changed at the same time. Try again.",
+                retryAfterSeconds: 1
+            )
         }
     }
 }
@@ -89,7 +103,9 @@ extension Belonging {
     ///   - home: The home; when nobody can act there any more, the organization that was joined first.
     ///   - all: Those that were not deleted, in the order in which they were joined.
     static func choose(
-        _ requested: ID<OrganizationEntity>?, home: ID<OrganizationEntity>, of all: [Belonging]
+        _ requested: ID<OrganizationEntity>?,
+        home: ID<OrganizationEntity>,
+        of all: [Belonging]
     ) throws -> Belonging {
         if let requested {
             guard let chosen = all.first(where: { $0.organization.id == requested }) else {

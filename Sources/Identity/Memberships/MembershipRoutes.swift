@@ -17,7 +17,8 @@ package struct MemberBody: ResponseBody {
             .required("role", .choice(of: Role.self)),
             .required("created_at", .dateTime, "When they became a member."),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     package func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -47,15 +48,21 @@ extension NewMember {
             .required("name", .string(1...120, [.singleLine, .notBlank]), "Used for a new account.", example: "Ben"),
             .required("role", .choice(of: Role.self)),
             .optional(
-                "password", PasswordRules.schema,
+                "password",
+                PasswordRules.schema,
                 "Their first password, which you tell them. Needed when there is no account with the address; "
-                    + "not looked at when there is one."),
-        ]))
+                    + "not looked at when there is one."
+            ),
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(
-            email: body["email"]?.string ?? "", name: body["name"]?.string ?? "",
-            role: body["role"]?.string.flatMap(Role.init) ?? .member, password: (body["password"]?.string).map(Secret.init))
+            email: body["email"]?.string ?? "",
+            name: body["name"]?.string ?? "",
+            role: body["role"]?.string.flatMap(Role.init) ?? .member,
+            password: (body["password"]?.string).map(Secret.init)
+        )
     }
 }
 
@@ -63,39 +70,82 @@ struct MembershipRoutes: Sendable {
     let service: MembershipService
 
     private static let changes = Schema.named(
-        "MemberChanges", .object([.required("role", .choice(of: Role.self))]))
+        "MemberChanges",
+        .object([.required("role", .choice(of: Role.self))])
+    )
     private static let lastOwner = ProblemKind(
-        .conflict, "member.last_owner", "They are the only owner; make somebody else an owner first.")
+        .conflict,
+        "member.last_owner",
+        "They are the only owner; make somebody else an owner first."
+    )
     private static let beyondAuthority = ProblemKind(
-        .forbidden, "member.beyond_authority", "The role may do something that you may not.")
+        .forbidden,
+        "member.beyond_authority",
+        "The role may do something that you may not."
+    )
     private static let changed = ProblemKind(
-        .conflict, "member.changed", "The account was changed at the same time; try again.")
+        .conflict,
+        "member.changed",
+        "The account was changed at the same time; try again."
+    )
 
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/members", tag: "Members") {
             Endpoint.organization(
-                .get, "", "List members", "In the order in which they joined.", permission: .membersRead, query: .page,
-                answers: [.ok(.page(of: MemberBody.schema))], use: list)
+                .get,
+                "",
+                "List members",
+                "In the order in which they joined.",
+                permission: .membersRead,
+                query: .page,
+                answers: [.ok(.page(of: MemberBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Add a member",
+                .post,
+                "",
+                "Add a member",
                 "The account with this address, or a new one. Nobody can give a role that may do more than they may.",
-                permission: .membersWrite, body: NewMember.schema, answers: [.created(MemberBody.schema)],
+                permission: .membersWrite,
+                body: NewMember.schema,
+                answers: [.created(MemberBody.schema)],
                 problems: [
                     ProblemKind(.conflict, "member.exists", "They are a member already."), Self.beyondAuthority,
                     Self.changed, .busy,
-                ], use: add)
+                ],
+                use: add
+            )
             Endpoint.organization(
-                .get, "/{user_id}", "Read a member", permission: .membersRead, answers: [.ok(MemberBody.schema)],
-                problems: [.notFound("member")], use: show)
+                .get,
+                "/{user_id}",
+                "Read a member",
+                permission: .membersRead,
+                answers: [.ok(MemberBody.schema)],
+                problems: [.notFound("member")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{user_id}", "Change a member's role", "Their sessions go on with the new role at once.",
-                permission: .membersWrite, body: Self.changes, edits: true, answers: [.ok(MemberBody.schema)],
-                problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority], use: change)
+                .patch,
+                "/{user_id}",
+                "Change a member's role",
+                "Their sessions go on with the new role at once.",
+                permission: .membersWrite,
+                body: Self.changes,
+                edits: true,
+                answers: [.ok(MemberBody.schema)],
+                problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority],
+                use: change
+            )
             Endpoint.organization(
-                .delete, "/{user_id}", "Remove a member",
+                .delete,
+                "/{user_id}",
+                "Remove a member",
                 "Their sessions in this organization end. An account that belongs to no organization any more is deleted.",
-                permission: .membersWrite, answers: [.noContent],
-                problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority, Self.changed], use: remove)
+                permission: .membersWrite,
+                answers: [.noContent],
+                problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority, Self.changed],
+                use: remove
+            )
         }
     }
 
@@ -106,7 +156,10 @@ struct MembershipRoutes: Sendable {
     private func add(_ call: OrganizationCall) async throws -> Reply {
         let member = try await service.add(NewMember(call.body), by: call.principal, in: call.scope)
         return .created(
-            MemberBody(member), at: "/api/v1/members/\(member.user.id)", tag: EntityTag(member.membership.updatedAt))
+            MemberBody(member),
+            at: "/api/v1/members/\(member.user.id)",
+            tag: EntityTag(member.membership.updatedAt)
+        )
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
@@ -118,7 +171,9 @@ struct MembershipRoutes: Sendable {
         let precondition = call.ifMatch
         let member = try await service.change(
             call.pathID("user_id", or: .notFound("member")),
-            to: call.body["role"]?.string.flatMap(Role.init) ?? .member, by: call.principal, in: call.scope
+            to: call.body["role"]?.string.flatMap(Role.init) ?? .member,
+            by: call.principal,
+            in: call.scope
         ) { updatedAt in
             try precondition.check(EntityTag(updatedAt))
         }
@@ -127,16 +182,28 @@ struct MembershipRoutes: Sendable {
 
     private func remove(_ call: OrganizationCall) async throws -> Reply {
         try await service.remove(
-            call.pathID("user_id", or: .notFound("member")), by: call.principal, in: call.scope)
+            call.pathID("user_id", or: .notFound("member")),
+            by: call.principal,
+            in: call.scope
+        )
         return .noContent
     }
 }
 
 extension ProblemKind {
     static let busy = ProblemKind(
-        .unavailable, "auth.busy", "Too many passwords are being checked; try again in a moment.")
+        .unavailable,
+        "auth.busy",
+        "Too many passwords are being checked; try again in a moment."
+    )
     static let userRequired = ProblemKind(
-        .forbidden, "auth.user_required", "An API key cannot do this, only a signed-in user.")
+        .forbidden,
+        "auth.user_required",
+        "An API key cannot do this, only a signed-in user."
+    )
     static let tooManyAttempts = ProblemKind(
-        .tooManyRequests, "auth.too_many_attempts", "Too many attempts for this account; wait as `Retry-After` says.")
+        .tooManyRequests,
+        "auth.too_many_attempts",
+        "Too many attempts for this account; wait as `Retry-After` says."
+    )
 }

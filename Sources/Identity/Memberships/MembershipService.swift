@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 package struct MembershipService: Sendable {
     let database: any Database
@@ -30,9 +30,12 @@ package struct MembershipService: Sendable {
         throw MembershipError.movedMeanwhile
     }
 
-    private func addOnce(_ new: NewMember, by principal: Principal, in scope: OrganizationScope) async throws -> Member {
+    private func addOnce(_ new: NewMember, by principal: Principal, in scope: OrganizationScope) async throws -> Member
+    {
         let now = now()
-        let existing = try await database.read(for: .authentication) { tx in try UserStore.find(email: new.email, in: tx) }
+        let existing = try await database.read(for: .authentication) { tx in
+            try UserStore.find(email: new.email, in: tx)
+        }
         if let existing {
             return try await database.write(scope) { tx in
                 try authority(of: principal, in: scope, tx).check(new.role)
@@ -54,14 +57,21 @@ package struct MembershipService: Sendable {
     }
 
     private func insert(
-        _ user: ID<UserEntity>, _ role: Role, in scope: OrganizationScope, _ tx: any Transaction, at now: Timestamp
+        _ user: ID<UserEntity>,
+        _ role: Role,
+        in scope: OrganizationScope,
+        _ tx: any Transaction,
+        at now: Timestamp
     ) throws {
         try MembershipStore(tx: tx, scope: scope).insert(Membership(userID: user, role: role, at: now))
         try tx.record(.member(IdentityEvents.memberAdded, user, role), in: scope, now: now)
     }
 
     package func change(
-        _ user: ID<UserEntity>, to role: Role, by principal: Principal, in scope: OrganizationScope,
+        _ user: ID<UserEntity>,
+        to role: Role,
+        by principal: Principal,
+        in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> Member {
         let now = now()
@@ -93,7 +103,9 @@ package struct MembershipService: Sendable {
     ///
     /// The account goes with the last one.
     package func remove(
-        _ user: ID<UserEntity>, by principal: Principal, in scope: OrganizationScope
+        _ user: ID<UserEntity>,
+        by principal: Principal,
+        in scope: OrganizationScope
     ) async throws {
         let now = now()
         // Checked before anything is changed, and again where it counts.
@@ -131,7 +143,9 @@ package struct MembershipService: Sendable {
 
     /// What somebody may decide, by their membership as it is in this transaction; keys by what they hold.
     private func authority(
-        of principal: Principal, in scope: OrganizationScope, _ tx: any Transaction
+        of principal: Principal,
+        in scope: OrganizationScope,
+        _ tx: any Transaction
     ) throws -> Authority {
         guard case .user(let user) = principal.actor else {
             return Authority(permissions: principal.permissions, isPerson: false)

@@ -43,7 +43,8 @@ struct MembershipStore {
             FROM memberships m JOIN organizations o ON o.id = m.organization_id
             WHERE m.user_id = \(user) AND o.status <> 'deleted'
             ORDER BY m.created_at, m.organization_id
-            """)
+            """
+        )
     }
 
     /// Where a user belongs beside one organization: where they joined first, deleted organizations only when there is
@@ -51,7 +52,9 @@ struct MembershipStore {
     ///
     /// In a transaction of `SystemPurpose.authentication`.
     static func nextHome(
-        of user: ID<UserEntity>, beside organization: ID<OrganizationEntity>, in tx: any Transaction
+        of user: ID<UserEntity>,
+        beside organization: ID<OrganizationEntity>,
+        in tx: any Transaction
     ) throws -> (organization: ID<OrganizationEntity>, role: Role)? {
         try tx.rows(
             """
@@ -71,7 +74,8 @@ struct MembershipStore {
             """
             SELECT \(Self.memberColumns) FROM memberships m JOIN users u ON u.id = m.user_id
             WHERE m.organization_id = \(scope.id) AND m.user_id = \(user)
-            """)
+            """
+        )
     }
 
     func get(_ user: ID<UserEntity>) throws -> Member {
@@ -90,7 +94,8 @@ struct MembershipStore {
             SELECT \(Self.memberColumns) FROM memberships m JOIN users u ON u.id = m.user_id
             WHERE \(SQL.join(conditions, " AND "))
             ORDER BY m.created_at, m.user_id LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.membership.createdAt, id: $0.user.id) }
     }
 
@@ -99,7 +104,8 @@ struct MembershipStore {
     /// Transactions are serializable, so two owners cannot leave at the same time.
     func isLastOwner() throws -> Bool {
         let owners: [ID<UserEntity>] = try tx.values(
-            "SELECT user_id FROM memberships WHERE organization_id = \(scope.id) AND role = 'owner' LIMIT 2")
+            "SELECT user_id FROM memberships WHERE organization_id = \(scope.id) AND role = 'owner' LIMIT 2"
+        )
         return owners.count < 2
     }
 
@@ -111,7 +117,8 @@ struct MembershipStore {
                 \(membership.updatedAt))
             ON CONFLICT DO NOTHING
             """,
-            violations: [.foreignKey(MembershipError.movedMeanwhile)])
+            violations: [.foreignKey(MembershipError.movedMeanwhile)]
+        )
         guard count == 1 else { throw MembershipError.alreadyMember }
     }
 
@@ -120,7 +127,8 @@ struct MembershipStore {
             """
             UPDATE memberships SET role = \(membership.role), updated_at = \(membership.updatedAt)
             WHERE organization_id = \(scope.id) AND user_id = \(membership.userID)
-            """)
+            """
+        )
     }
 
     func delete(_ user: ID<UserEntity>) throws {

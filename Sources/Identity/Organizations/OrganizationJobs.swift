@@ -26,7 +26,8 @@ package struct OrganizationPurge: Sendable {
                 """
                 SELECT id FROM organizations WHERE deleted_at <= \(before) AND status = 'deleted'
                 ORDER BY deleted_at LIMIT 100
-                """)
+                """
+            )
         }
         var gone: [ID<OrganizationEntity>] = []
         var failure: (any Error)?
@@ -43,8 +44,10 @@ package struct OrganizationPurge: Sendable {
                 logger.error(
                     "organization not purged",
                     metadata: [
-                        "organization_id": .stringConvertible(id), "error.type": .string(String(reflecting: type(of: error))),
-                    ])
+                        "organization_id": .stringConvertible(id),
+                        "error.type": .string(String(reflecting: type(of: error))),
+                    ]
+                )
             }
         }
         if let failure { throw failure }
@@ -76,7 +79,8 @@ package struct OrganizationPurge: Sendable {
                 DELETE FROM \(table) WHERE organization_id = \(scope.id) AND \(address) IN (
                     SELECT \(address) FROM \(table) WHERE organization_id = \(scope.id) LIMIT \(Self.batchLimit)
                 )
-                """)
+                """
+            )
         }
     }
 
@@ -93,7 +97,8 @@ package struct OrganizationPurge: Sendable {
                         SELECT 1 FROM memberships m WHERE m.user_id = u.id AND m.organization_id <> \(id)
                     )
                     ORDER BY u.id LIMIT \(Self.batchLimit)
-                    """)
+                    """
+                )
                 for user in users {
                     guard let next = try MembershipStore.nextHome(of: user, beside: id, in: tx) else { continue }
                     try UserStore.move(user, from: id, to: next.organization, as: next.role, at: now, in: tx)

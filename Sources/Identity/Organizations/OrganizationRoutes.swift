@@ -18,7 +18,8 @@ package struct OrganizationBody: ResponseBody {
             .required("settings", .anyObject()),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     package func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -47,8 +48,14 @@ extension NewOrganization {
         "NewOrganization",
         .object([
             .required("name", .string(1...120, [.singleLine, .notBlank]), example: "Kafe Tirana"),
-            .optional("slug", .string(Slug.length, format: .slug), "Made from the name when absent.", example: "kafe-tirana"),
-        ]))
+            .optional(
+                "slug",
+                .string(Slug.length, format: .slug),
+                "Made from the name when absent.",
+                example: "kafe-tirana"
+            ),
+        ])
+    )
 
     init(_ body: JSON) { self.init(name: body["name"]?.string ?? "", slug: body["slug"]?.string) }
 }
@@ -60,7 +67,8 @@ extension OrganizationChanges {
             .optional("name", .string(1...120, [.singleLine, .notBlank])),
             .optional("slug", .string(Slug.length, format: .slug)),
             .optional("settings", .anyObject(), "Replaces the settings."),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(name: body["name"]?.string, slug: body["slug"]?.string, settings: body["settings"])
@@ -75,25 +83,57 @@ struct OrganizationRoutes: Sendable {
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/organizations", tag: "Organizations") {
             Endpoint.organization(
-                .get, "", "List organizations", "Those that you belong to, newest first; for an API key just its own.",
-                permission: .organizationRead, query: .page, answers: [.ok(.page(of: OrganizationBody.schema))], use: list)
+                .get,
+                "",
+                "List organizations",
+                "Those that you belong to, newest first; for an API key just its own.",
+                permission: .organizationRead,
+                query: .page,
+                answers: [.ok(.page(of: OrganizationBody.schema))],
+                use: list
+            )
             Endpoint.organization(
-                .post, "", "Create an organization", "You become its owner. `POST /api/v1/auth/switch` leads into it.",
-                permission: nil, body: NewOrganization.schema, answers: [.created(OrganizationBody.schema)],
-                problems: [.userRequired, Self.slugTaken], use: create)
+                .post,
+                "",
+                "Create an organization",
+                "You become its owner. `POST /api/v1/auth/switch` leads into it.",
+                permission: nil,
+                body: NewOrganization.schema,
+                answers: [.created(OrganizationBody.schema)],
+                problems: [.userRequired, Self.slugTaken],
+                use: create
+            )
             Endpoint.organization(
-                .get, "/{id}", "Read an organization", "A credential sees the one that it belongs to.",
-                permission: .organizationRead, answers: [.ok(OrganizationBody.schema)],
-                problems: [.notFound("organization")], use: show)
+                .get,
+                "/{id}",
+                "Read an organization",
+                "A credential sees the one that it belongs to.",
+                permission: .organizationRead,
+                answers: [.ok(OrganizationBody.schema)],
+                problems: [.notFound("organization")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "/{id}", "Change an organization", permission: .organizationWrite,
-                body: OrganizationChanges.schema, edits: true, answers: [.ok(OrganizationBody.schema)],
-                problems: [.notFound("organization"), Self.slugTaken], use: change)
+                .patch,
+                "/{id}",
+                "Change an organization",
+                permission: .organizationWrite,
+                body: OrganizationChanges.schema,
+                edits: true,
+                answers: [.ok(OrganizationBody.schema)],
+                problems: [.notFound("organization"), Self.slugTaken],
+                use: change
+            )
             Endpoint.organization(
-                .delete, "/{id}", "Delete an organization",
+                .delete,
+                "/{id}",
+                "Delete an organization",
                 "All its sessions and API keys stop working. Its data is deleted for good after the grace period.",
-                permission: .organizationDelete, answers: [.noContent], problems: [.notFound("organization")],
-                use: delete)
+                permission: .organizationDelete,
+                answers: [.noContent],
+                problems: [.notFound("organization")],
+                use: delete
+            )
         }
     }
 
@@ -103,10 +143,15 @@ struct OrganizationRoutes: Sendable {
 
     private func create(_ call: OrganizationCall) async throws -> Reply {
         let organization = try await service.create(
-            NewOrganization(call.body), by: call.principal.user, from: call.origin)
+            NewOrganization(call.body),
+            by: call.principal.user,
+            from: call.origin
+        )
         return .created(
-            OrganizationBody(organization), at: "/api/v1/organizations/\(organization.id)",
-            tag: EntityTag(organization.updatedAt))
+            OrganizationBody(organization),
+            at: "/api/v1/organizations/\(organization.id)",
+            tag: EntityTag(organization.updatedAt)
+        )
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
@@ -117,7 +162,9 @@ struct OrganizationRoutes: Sendable {
     private func change(_ call: OrganizationCall) async throws -> Reply {
         let precondition = call.ifMatch
         let organization = try await service.change(
-            call.pathID("id", or: .notFound("organization")), OrganizationChanges(call.body), in: call.scope
+            call.pathID("id", or: .notFound("organization")),
+            OrganizationChanges(call.body),
+            in: call.scope
         ) { updatedAt in
             try precondition.check(EntityTag(updatedAt))
         }

@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 package struct OrganizationService: Sendable {
     let database: any Database
@@ -9,7 +9,9 @@ package struct OrganizationService: Sendable {
 
     /// Creates an organization that belongs to a user.
     package func create(
-        _ new: NewOrganization, by user: ID<UserEntity>, from origin: RequestOrigin? = nil
+        _ new: NewOrganization,
+        by user: ID<UserEntity>,
+        from origin: RequestOrigin? = nil
     ) async throws -> Organization {
         try Slug.check(new.slug, at: "/slug")
         let now = now()
@@ -26,8 +28,12 @@ package struct OrganizationService: Sendable {
 
     /// Inserts an organization and its first member.
     static func insert(
-        _ organization: Organization, ownedBy user: ID<UserEntity>, in scope: OrganizationScope, _ tx: any Transaction,
-        at now: Timestamp, _ insertUser: () throws -> Void = {}
+        _ organization: Organization,
+        ownedBy user: ID<UserEntity>,
+        in scope: OrganizationScope,
+        _ tx: any Transaction,
+        at now: Timestamp,
+        _ insertUser: () throws -> Void = {}
     ) throws {
         try OrganizationStore(tx: tx, scope: scope).insert(organization)
         try insertUser()
@@ -38,7 +44,8 @@ package struct OrganizationService: Sendable {
 
     /// Finds a slug that is free by trying: the one that was asked for, or those made from the name.
     static func withSlug<Value>(
-        _ new: NewOrganization, _ body: (_ slug: String) async throws -> Value
+        _ new: NewOrganization,
+        _ body: (_ slug: String) async throws -> Value
     ) async throws -> Value {
         if let slug = new.slug { return try await body(slug) }
         var suffix: String?
@@ -63,11 +70,14 @@ package struct OrganizationService: Sendable {
             guard page.after == nil else { return Page(items: [], next: nil) }
             return Page(items: [try await get(scope.id, in: scope)], next: nil)
         }
-        return try await database.read(for: .authentication) { tx in try OrganizationStore.list(of: user, page, in: tx) }
+        return try await database.read(for: .authentication) { tx in try OrganizationStore.list(of: user, page, in: tx)
+        }
     }
 
     package func change(
-        _ id: ID<OrganizationEntity>, _ changes: OrganizationChanges, in scope: OrganizationScope,
+        _ id: ID<OrganizationEntity>,
+        _ changes: OrganizationChanges,
+        in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> Organization {
         guard id == scope.id else { throw OrganizationError.unknown }
@@ -92,7 +102,10 @@ package struct OrganizationService: Sendable {
             organization.touch(at: now)
             try organizations.save(organization)
             try tx.record(
-                .organization(IdentityEvents.organizationUpdated, organization, changes), in: scope, now: now)
+                .organization(IdentityEvents.organizationUpdated, organization, changes),
+                in: scope,
+                now: now
+            )
             return organization
         }
     }

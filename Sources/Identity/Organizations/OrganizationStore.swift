@@ -29,7 +29,8 @@ struct OrganizationStore {
     /// The organization of the scope, unless it was deleted.
     func get() throws -> Organization {
         let found: Organization? = try tx.first(
-            "SELECT \(Self.columns) FROM organizations WHERE id = \(scope.id) AND status <> 'deleted'")
+            "SELECT \(Self.columns) FROM organizations WHERE id = \(scope.id) AND status <> 'deleted'"
+        )
         guard let found else { throw OrganizationError.unknown }
         return found
     }
@@ -42,7 +43,8 @@ struct OrganizationStore {
                 \(organization.status), \(organization.settings), \(organization.deletedAt), \(organization.createdAt),
                 \(organization.updatedAt))
             """,
-            violations: [.unique("organizations_slug_key", OrganizationError.slugTaken)])
+            violations: [.unique("organizations_slug_key", OrganizationError.slugTaken)]
+        )
     }
 
     func save(_ organization: Organization) throws {
@@ -53,11 +55,13 @@ struct OrganizationStore {
                 deleted_at = \(organization.deletedAt), updated_at = \(organization.updatedAt)
             WHERE id = \(scope.id)
             """,
-            violations: [.unique("organizations_slug_key", OrganizationError.slugTaken)])
+            violations: [.unique("organizations_slug_key", OrganizationError.slugTaken)]
+        )
     }
 
     /// The organizations that a user belongs to, newest first, in a transaction of `SystemPurpose.authentication`.
-    static func list(of user: ID<UserEntity>, _ page: PageRequest, in tx: any Transaction) throws -> Page<Organization> {
+    static func list(of user: ID<UserEntity>, _ page: PageRequest, in tx: any Transaction) throws -> Page<Organization>
+    {
         var conditions: [SQL] = ["m.user_id = \(user)", "o.status <> 'deleted'"]
         if let after = page.after {
             conditions.append("(o.created_at, o.id) < (\(after.time), \(after.id(of: OrganizationEntity.self)))")
@@ -67,7 +71,8 @@ struct OrganizationStore {
             SELECT \(joinedColumns) FROM memberships m JOIN organizations o ON o.id = m.organization_id
             WHERE \(SQL.join(conditions, " AND "))
             ORDER BY o.created_at DESC, o.id DESC LIMIT \(page.limit + 1)
-            """)
+            """
+        )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 }

@@ -4,9 +4,11 @@ package enum Slug {
 
     /// Names that the product's own pages and hosts may need.
     package static let reserved: Set<String> = [
-        "about", "account", "accounts", "admin", "administrator", "api", "app", "assets", "auth", "billing", "blog", "cdn",
+        "about", "account", "accounts", "admin", "administrator", "api", "app", "assets", "auth", "billing", "blog",
+        "cdn",
         "contact", "dashboard", "demo", "dev", "docs", "download", "edge", "email", "events", "files", "ftp", "healthz",
-        "help", "home", "hooks", "imap", "internal", "kuvend", "legal", "login", "logout", "mail", "me", "metrics", "new",
+        "help", "home", "hooks", "imap", "internal", "kuvend", "legal", "login", "logout", "mail", "me", "metrics",
+        "new",
         "news", "ns", "null", "oauth", "ops", "organization", "organizations", "owner", "pop", "postmaster", "pricing",
         "privacy", "public", "readyz", "root", "security", "settings", "signin", "signup", "smtp", "staging", "static",
         "status", "support", "system", "team", "terms", "test", "user", "users", "web", "webhook", "webhooks", "widget",
@@ -18,7 +20,7 @@ package enum Slug {
     /// A slug made from a name: Latin letters lose their marks (`Çëlësi i Artë` becomes `celesi-i-arte`), whatever else
     /// is not a letter or digit separates words.
     ///
-    /// A name that leaves nothing becomes `organization`.
+    /// A name that leaves nothing becomes `company`.
     ///
     /// - Parameter suffix: Told apart from a slug that is taken; appended after a hyphen.
     package static func made(from name: String, suffix: String? = nil) -> String {
@@ -37,7 +39,7 @@ package enum Slug {
         let longest = length.upperBound - (suffix.map { $0.utf8.count + 1 } ?? 0)
         slug = String(slug.prefix(min(longest, 48)))
         while slug.hasSuffix("-") { slug.removeLast() }
-        if slug.isEmpty { slug = "organization" }
+        if slug.isEmpty { slug = "company" }
         if let suffix { return "\(slug)-\(suffix)" }
         return slug.utf8.count < length.lowerBound || isReserved(slug) ? "\(slug)-org" : slug
     }

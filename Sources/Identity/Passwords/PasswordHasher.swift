@@ -37,8 +37,11 @@ package enum PasswordError: Error, Sendable, ProblemConvertible {
         switch self {
         case .busy, .failed(ARGON2_MEMORY_ALLOCATION_ERROR.rawValue):
             Problem(
-                .unavailable, "auth.busy", "Too many people are signing in right now. Try again in a moment.",
-                retryAfterSeconds: 2)
+                .unavailable,
+                "auth.busy",
+                "Too many people are signing in right now. Try again in a moment.",
+                retryAfterSeconds: 2
+            )
         case .failed: Problem(.internalError, "internal", "Something went wrong on our side.")
         }
     }
@@ -91,12 +94,29 @@ package final class PasswordHasher: Sendable {
     private static func hash(_ password: Secret, salt: [UInt8], cost: PasswordCost) -> Result<String, PasswordError> {
         let password = Array(password.exposed.utf8)
         let length = argon2_encodedlen(
-            cost.passes, cost.memoryKiB, 1, UInt32(salt.count), UInt32(hashLength), Argon2_id)
+            cost.passes,
+            cost.memoryKiB,
+            1,
+            UInt32(salt.count),
+            UInt32(hashLength),
+            Argon2_id
+        )
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: length) { encoded in
             let code = argon2id_hash_encoded(
-                cost.passes, cost.memoryKiB, 1, password, password.count, salt, salt.count, hashLength,
-                encoded.baseAddress, length)
-            guard code == ARGON2_OK.rawValue, let start = encoded.baseAddress else { return .failure(.failed(code: code)) }
+                cost.passes,
+                cost.memoryKiB,
+                1,
+                password,
+                password.count,
+                salt,
+                salt.count,
+                hashLength,
+                encoded.baseAddress,
+                length
+            )
+            guard code == ARGON2_OK.rawValue, let start = encoded.baseAddress else {
+                return .failure(.failed(code: code))
+            }
             return .success(String(cString: start))
         }
     }

@@ -18,11 +18,17 @@ package enum PasswordRules {
         let count = password.exposed.unicodeScalars.count
         if count < length.lowerBound {
             return FieldError(
-                pointer: pointer, code: "too_short", detail: "must have at least \(length.lowerBound) characters")
+                pointer: pointer,
+                code: "too_short",
+                detail: "must have at least \(length.lowerBound) characters"
+            )
         }
         if count > length.upperBound {
             return FieldError(
-                pointer: pointer, code: "too_long", detail: "must have at most \(length.upperBound) characters")
+                pointer: pointer,
+                code: "too_long",
+                detail: "must have at most \(length.upperBound) characters"
+            )
         }
         if password.exposed.lowercased() == email.lowercased() {
             return FieldError(pointer: pointer, code: "not_allowed", detail: "must not be the e-mail address")

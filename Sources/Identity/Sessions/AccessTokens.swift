@@ -38,18 +38,29 @@ struct AccessTokens: Sendable {
     init(secretKey: Secret, times: SessionTimes) async {
         self.times = times
         let key = HKDF<SHA256>.deriveKey(
-            inputKeyMaterial: SymmetricKey(data: Array(secretKey.exposed.utf8)), salt: Array("kuvend".utf8),
-            info: Array("access tokens".utf8), outputByteCount: 32)
+            inputKeyMaterial: SymmetricKey(data: Array(secretKey.exposed.utf8)),
+            salt: Array("kuvend".utf8),
+            info: Array("access tokens".utf8),
+            outputByteCount: 32
+        )
         await keys.add(hmac: HMACKey(key: key), digestAlgorithm: .sha256)
     }
 
     func sign(
-        _ user: ID<UserEntity>, in organization: ID<OrganizationEntity>, _ session: ID<Session>, at now: Timestamp
+        _ user: ID<UserEntity>,
+        in organization: ID<OrganizationEntity>,
+        _ session: ID<Session>,
+        at now: Timestamp
     ) async throws -> Secret {
         let issuedAt = now.milliseconds / 1_000
         let payload = Payload(
-            iss: Self.issuer, sub: user.description, org: organization.description, sid: session.description, iat: issuedAt,
-            exp: issuedAt + times.access.components.seconds)
+            iss: Self.issuer,
+            sub: user.description,
+            org: organization.description,
+            sid: session.description,
+            iat: issuedAt,
+            exp: issuedAt + times.access.components.seconds
+        )
         return Secret(try await keys.sign(payload))
     }
 

@@ -80,14 +80,23 @@ package enum SessionError: ProblemConvertible, Equatable {
             Problem(.unauthorized, "auth.invalid_credentials", "The e-mail address or the password is wrong.")
         case .tooManyAttempts(let seconds):
             Problem(
-                .tooManyRequests, "auth.too_many_attempts", "Too many attempts for this account. Try again later.",
-                retryAfterSeconds: seconds)
+                .tooManyRequests,
+                "auth.too_many_attempts",
+                "Too many attempts for this account. Try again later.",
+                retryAfterSeconds: seconds
+            )
         case .invalidRefreshToken:
-            Problem(.unauthorized, "auth.invalid_refresh_token", "The refresh token is unknown or has ended. Log in again.")
+            Problem(
+                .unauthorized,
+                "auth.invalid_refresh_token",
+                "The refresh token is unknown or has ended. Log in again."
+            )
         case .refreshReused:
             Problem(
-                .unauthorized, "auth.refresh_reused",
-                "The refresh token was used before, so the session was ended for safety. Log in again.")
+                .unauthorized,
+                "auth.refresh_reused",
+                "The refresh token was used before, so the session was ended for safety. Log in again."
+            )
         }
     }
 }

@@ -24,7 +24,8 @@ package struct SessionPurge: Sendable {
                         SELECT organization_id, id FROM sessions WHERE expires_at < \(before)
                         ORDER BY expires_at LIMIT \(Self.batchLimit)
                     )
-                    """)
+                    """
+                )
             }
             sum += count
             if count < Self.batchLimit { return sum }

@@ -16,7 +16,8 @@ struct SignedInBody: ResponseBody {
             .required("refresh_token", .string(1...200), "For `POST /api/v1/auth/refresh`, once."),
             .required("user", UserBody.schema),
             .required("organization", OrganizationBody.schema, "Where the tokens act."),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -41,20 +42,33 @@ extension SignUp {
         "SignUp",
         .object([
             .required("email", .email, "Kept in lower case.", example: "ana@example.com"),
-            .required("password", PasswordRules.schema, "Any characters; not the address.", example: "mirë se erdhe 1912"),
+            .required(
+                "password",
+                PasswordRules.schema,
+                "Any characters; not the address.",
+                example: "mirë se erdhe 1912"
+            ),
             .required("name", .string(1...120, [.singleLine, .notBlank]), example: "Ana"),
             .required("organization_name", .string(1...120, [.singleLine, .notBlank]), example: "Kafe Tirana"),
             .optional(
-                "organization_slug", .string(Slug.length, format: .slug), "Made from the name when absent.",
-                example: "kafe-tirana"),
-        ]))
+                "organization_slug",
+                .string(Slug.length, format: .slug),
+                "Made from the name when absent.",
+                example: "kafe-tirana"
+            ),
+        ])
+    )
 
     init(_ body: JSON) {
         self.init(
-            email: body["email"]?.string ?? "", password: Secret(body["password"]?.string ?? ""),
+            email: body["email"]?.string ?? "",
+            password: Secret(body["password"]?.string ?? ""),
             name: body["name"]?.string ?? "",
             organization: NewOrganization(
-                name: body["organization_name"]?.string ?? "", slug: body["organization_slug"]?.string))
+                name: body["organization_name"]?.string ?? "",
+                slug: body["organization_slug"]?.string
+            )
+        )
     }
 }
 
@@ -67,51 +81,99 @@ struct SessionRoutes: Sendable {
             .required("email", .email, example: "ana@example.com"),
             .required("password", PasswordRules.knownSchema, example: "mirë se erdhe 1912"),
             .optional("organization_id", .uuid, "One of yours; the home when absent."),
-        ]))
+        ])
+    )
     private static let refresh = Schema.named("Refresh", .object([.required("refresh_token", .string(1...200))]))
     private static let `switch` = Schema.named("SwitchOrganization", .object([.required("organization_id", .uuid)]))
 
     private static let invalidCredentials = ProblemKind(
-        .unauthorized, "auth.invalid_credentials", "The address or the password is wrong; it is not said which.")
+        .unauthorized,
+        "auth.invalid_credentials",
+        "The address or the password is wrong; it is not said which."
+    )
     private static let suspended = ProblemKind(
-        .forbidden, "organization.suspended", "The organization is suspended.")
+        .forbidden,
+        "organization.suspended",
+        "The organization is suspended."
+    )
 
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/auth", tag: "Sign-in") {
             Endpoint.public(
-                .post, "/signup", "Sign up", "Creates an account and an organization that it owns.", body: SignUp.schema,
+                .post,
+                "/signup",
+                "Sign up",
+                "Creates an account and an organization that it owns.",
+                body: SignUp.schema,
                 answers: [.created(SignedInBody.schema)],
                 problems: [
                     ProblemKind(.conflict, "user.email_taken", "There is an account with this address."),
                     OrganizationRoutes.slugTaken, .busy,
-                ], rateLimit: .authentication, use: signUp)
+                ],
+                rateLimit: .authentication,
+                use: signUp
+            )
             Endpoint.public(
-                .post, "/login", "Log in", body: Self.logIn, answers: [.ok(SignedInBody.schema)],
+                .post,
+                "/login",
+                "Log in",
+                body: Self.logIn,
+                answers: [.ok(SignedInBody.schema)],
                 problems: [
                     Self.invalidCredentials, Self.suspended,
-                    ProblemKind(.notFound, "organization.not_found", "The account does not belong to this organization."),
+                    ProblemKind(
+                        .notFound,
+                        "organization.not_found",
+                        "The account does not belong to this organization."
+                    ),
                     .tooManyAttempts, .busy,
-                ], rateLimit: .authentication, use: logIn)
+                ],
+                rateLimit: .authentication,
+                use: logIn
+            )
             Endpoint.public(
-                .post, "/refresh", "Refresh the tokens",
+                .post,
+                "/refresh",
+                "Refresh the tokens",
                 "A refresh token can be used once. Sent again within 10 s it receives the same successor; later its "
                     + "session ends.",
-                body: Self.refresh, answers: [.ok(SignedInBody.schema)],
+                body: Self.refresh,
+                answers: [.ok(SignedInBody.schema)],
                 problems: [
                     ProblemKind(.unauthorized, "auth.invalid_refresh_token", "The token is unknown or has ended."),
                     ProblemKind(
-                        .unauthorized, "auth.refresh_reused", "The token was used before; its session was ended."),
+                        .unauthorized,
+                        "auth.refresh_reused",
+                        "The token was used before; its session was ended."
+                    ),
                     Self.suspended,
-                ], rateLimit: .authentication, use: refresh)
+                ],
+                rateLimit: .authentication,
+                use: refresh
+            )
             Endpoint.organization(
-                .post, "/logout", "Log out", "Ends the session of the token.", permission: nil, answers: [.noContent],
-                problems: [.userRequired], idempotent: false, use: logOut)
+                .post,
+                "/logout",
+                "Log out",
+                "Ends the session of the token.",
+                permission: nil,
+                answers: [.noContent],
+                problems: [.userRequired],
+                idempotent: false,
+                use: logOut
+            )
             Endpoint.organization(
-                .post, "/switch", "Switch to another organization",
-                "A new session in another organization of yours; the present one goes on.", permission: nil,
-                body: Self.switch, answers: [.ok(SignedInBody.schema)],
-                problems: [.userRequired, Self.suspended, .notFound("organization")], idempotent: false,
-                use: switchOrganization)
+                .post,
+                "/switch",
+                "Switch to another organization",
+                "A new session in another organization of yours; the present one goes on.",
+                permission: nil,
+                body: Self.switch,
+                answers: [.ok(SignedInBody.schema)],
+                problems: [.userRequired, Self.suspended, .notFound("organization")],
+                idempotent: false,
+                use: switchOrganization
+            )
         }
     }
 
@@ -121,8 +183,11 @@ struct SessionRoutes: Sendable {
 
     private func logIn(_ call: PublicCall) async throws -> Reply {
         let signedIn = try await service.logIn(
-            email: call.body["email"]?.string ?? "", password: Secret(call.body["password"]?.string ?? ""),
-            organization: call.body["organization_id"]?.string.flatMap { ID($0) }, from: call.origin)
+            email: call.body["email"]?.string ?? "",
+            password: Secret(call.body["password"]?.string ?? ""),
+            organization: call.body["organization_id"]?.string.flatMap { ID($0) },
+            from: call.origin
+        )
         return .ok(SignedInBody(signedIn))
     }
 
@@ -141,6 +206,7 @@ struct SessionRoutes: Sendable {
             throw OrganizationError.unknown
         }
         return .ok(
-            SignedInBody(try await service.switchOrganization(to: id, by: call.principal, from: call.origin)))
+            SignedInBody(try await service.switchOrganization(to: id, by: call.principal, from: call.origin))
+        )
     }
 }

@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 import Web
 
 /// Signing up, in, on and out.
@@ -39,15 +39,23 @@ package struct SessionService: Sendable {
             return organization
         }
         return SignedIn(
-            accessToken: accessToken, expiresIn: times.access, refreshToken: refreshToken.secret, user: user,
-            organization: organization, role: .owner)
+            accessToken: accessToken,
+            expiresIn: times.access,
+            refreshToken: refreshToken.secret,
+            user: user,
+            organization: organization,
+            role: .owner
+        )
     }
 
     /// Starts a session for an address and its password.
     ///
     /// - Parameter organization: nil for the home.
     package func logIn(
-        email: String, password: Secret, organization: ID<OrganizationEntity>? = nil, from origin: RequestOrigin? = nil
+        email: String,
+        password: Secret,
+        organization: ID<OrganizationEntity>? = nil,
+        from origin: RequestOrigin? = nil
     ) async throws -> SignedIn {
         try count(attemptAt: "email:\(User.folded(email))")
         let credential = try await database.read(for: .authentication) { tx in
@@ -58,14 +66,18 @@ package struct SessionService: Sendable {
         return try await start(credential.user.id, in: organization, from: origin) { tx in
             let current = try UserStore.credential(of: credential.user.id, in: tx)
             // The password may have been changed while this one was checked.
-            guard let current, current.passwordHash == credential.passwordHash else { throw SessionError.invalidCredentials }
+            guard let current, current.passwordHash == credential.passwordHash else {
+                throw SessionError.invalidCredentials
+            }
             return current.user
         }
     }
 
     /// Starts a session of the same user in another of their organizations.
     package func switchOrganization(
-        to organization: ID<OrganizationEntity>, by principal: Principal, from origin: RequestOrigin? = nil
+        to organization: ID<OrganizationEntity>,
+        by principal: Principal,
+        from origin: RequestOrigin? = nil
     ) async throws -> SignedIn {
         let id = try principal.user
         return try await start(id, in: organization, from: origin) { tx in
@@ -75,7 +87,9 @@ package struct SessionService: Sendable {
     }
 
     private func start(
-        _ id: ID<UserEntity>, in organization: ID<OrganizationEntity>?, from origin: RequestOrigin?,
+        _ id: ID<UserEntity>,
+        in organization: ID<OrganizationEntity>?,
+        from origin: RequestOrigin?,
         _ load: @escaping @Sendable (any Transaction) throws -> User
     ) async throws -> SignedIn {
         let now = now()
@@ -84,7 +98,10 @@ package struct SessionService: Sendable {
         let (user, belonging) = try await database.write(for: .authentication) { tx in
             let user = try load(tx)
             let belonging = try Belonging.choose(
-                organization, home: user.organizationID, of: MembershipStore.all(of: id, in: tx))
+                organization,
+                home: user.organizationID,
+                of: MembershipStore.all(of: id, in: tx)
+            )
             let scope = OrganizationScope.authenticated(belonging.organization.id, as: .user(id), from: origin)
             try SessionStore.insert(session, in: scope.id, refreshToken, tx)
             try tx.record(.session(IdentityEvents.userSignedIn, session.id, of: id), in: scope, now: now)
@@ -114,9 +131,17 @@ package struct SessionService: Sendable {
             if record.usedAt != nil, !replay {
                 let scope = OrganizationScope.authenticated(record.organization, as: .user(record.user), from: origin)
                 try SessionStore.revoke(
-                    record.session, in: record.organization, because: SessionStore.refreshReused, at: now, tx)
+                    record.session,
+                    in: record.organization,
+                    because: SessionStore.refreshReused,
+                    at: now,
+                    tx
+                )
                 try tx.record(
-                    .session(IdentityEvents.userSessionRevoked, record.session, of: record.user), in: scope, now: now)
+                    .session(IdentityEvents.userSessionRevoked, record.session, of: record.user),
+                    in: scope,
+                    now: now
+                )
                 return .reused(record.session)
             }
             guard let user = try UserStore.find(record.user, in: tx) else { throw SessionError.invalidRefreshToken }
@@ -131,8 +156,14 @@ package struct SessionService: Sendable {
                 return .replayed(user, belonging, record.session, successor: successor)
             }
             try SessionStore.rotate(
-                old, record, to: new, sealed: sealed, at: now,
-                until: times.end(ofSessionFrom: record.sessionCreatedAt, refreshedAt: now), tx)
+                old,
+                record,
+                to: new,
+                sealed: sealed,
+                at: now,
+                until: times.end(ofSessionFrom: record.sessionCreatedAt, refreshedAt: now),
+                tx
+            )
             return .rotated(user, belonging, record.session)
         }
         switch outcome {
@@ -166,12 +197,20 @@ package struct SessionService: Sendable {
     }
 
     private func signedIn(
-        _ user: User, _ belonging: Belonging, _ session: ID<Session>, _ refreshToken: Secret, at now: Timestamp
+        _ user: User,
+        _ belonging: Belonging,
+        _ session: ID<Session>,
+        _ refreshToken: Secret,
+        at now: Timestamp
     ) async throws -> SignedIn {
         SignedIn(
             accessToken: try await tokens.sign(user.id, in: belonging.organization.id, session, at: now),
-            expiresIn: times.access, refreshToken: refreshToken, user: user, organization: belonging.organization,
-            role: belonging.role)
+            expiresIn: times.access,
+            refreshToken: refreshToken,
+            user: user,
+            organization: belonging.organization,
+            role: belonging.role
+        )
     }
 
     private static func place(_ token: RefreshToken) -> String { "refresh_tokens\n\(token.hash)\nsuccessor" }

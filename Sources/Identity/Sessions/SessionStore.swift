@@ -52,32 +52,50 @@ enum SessionStore {
 
     /// In either kind of transaction.
     static func insert(
-        _ session: Session, in organization: ID<OrganizationEntity>, _ refreshToken: RefreshToken, _ tx: any Transaction
+        _ session: Session,
+        in organization: ID<OrganizationEntity>,
+        _ refreshToken: RefreshToken,
+        _ tx: any Transaction
     ) throws {
         try tx.run(
             """
             INSERT INTO sessions (organization_id, id, user_id, user_agent, ip_address, created_at, expires_at)
             VALUES (\(organization), \(session.id), \(session.userID), \(session.userAgent),
                 \(session.address.map(InetText.init)), \(session.createdAt), \(session.expiresAt))
-            """)
+            """
+        )
         try insert(
-            refreshToken, of: session.id, in: organization, at: session.createdAt, until: session.expiresAt, tx)
+            refreshToken,
+            of: session.id,
+            in: organization,
+            at: session.createdAt,
+            until: session.expiresAt,
+            tx
+        )
     }
 
     private static func insert(
-        _ token: RefreshToken, of session: ID<Session>, in organization: ID<OrganizationEntity>, at now: Timestamp,
-        until expiresAt: Timestamp, _ tx: any Transaction
+        _ token: RefreshToken,
+        of session: ID<Session>,
+        in organization: ID<OrganizationEntity>,
+        at now: Timestamp,
+        until expiresAt: Timestamp,
+        _ tx: any Transaction
     ) throws {
         try tx.run(
             """
             INSERT INTO refresh_tokens (organization_id, session_id, token_hash, created_at, expires_at)
             VALUES (\(organization), \(session), \(token.hash), \(now), \(expiresAt))
-            """)
+            """
+        )
     }
 
     /// The session of a token, with the role as it is now; nil when nobody may use it any more.
     static func live(
-        _ session: ID<Session>, in organization: ID<OrganizationEntity>, at now: Timestamp, _ tx: any Transaction
+        _ session: ID<Session>,
+        in organization: ID<OrganizationEntity>,
+        at now: Timestamp,
+        _ tx: any Transaction
     ) throws -> LiveSession? {
         try tx.first(
             """
@@ -86,7 +104,8 @@ enum SessionStore {
             JOIN organizations o ON o.id = s.organization_id
             WHERE s.organization_id = \(organization) AND s.id = \(session) AND s.revoked_at IS NULL
                 AND s.expires_at > \(now) AND o.status <> 'deleted'
-            """)
+            """
+        )
     }
 
     static func find(_ token: RefreshToken, _ tx: any Transaction) throws -> RefreshRecord? {
@@ -96,59 +115,76 @@ enum SessionStore {
                 s.expires_at, s.revoked_at
             FROM refresh_tokens t JOIN sessions s ON s.organization_id = t.organization_id AND s.id = t.session_id
             WHERE t.token_hash = \(token.hash)
-            """)
+            """
+        )
     }
 
     /// Uses up a refresh token.
     ///
     /// - Parameter sealed: The new token, for whoever sends the old one again within the replay window.
     static func rotate(
-        _ old: RefreshToken, _ record: RefreshRecord, to new: RefreshToken, sealed: [UInt8], at now: Timestamp,
-        until end: Timestamp, _ tx: any Transaction
+        _ old: RefreshToken,
+        _ record: RefreshRecord,
+        to new: RefreshToken,
+        sealed: [UInt8],
+        at now: Timestamp,
+        until end: Timestamp,
+        _ tx: any Transaction
     ) throws {
         try tx.run(
             """
             UPDATE refresh_tokens SET used_at = \(now), successor = \(SQLValue.bytes(sealed))
             WHERE organization_id = \(record.organization) AND session_id = \(record.session)
                 AND token_hash = \(old.hash)
-            """)
+            """
+        )
         // A successor is of use within the replay window only; what is left of it is a risk.
         try tx.run(
             """
             UPDATE refresh_tokens SET successor = NULL
             WHERE organization_id = \(record.organization) AND session_id = \(record.session)
                 AND token_hash <> \(old.hash) AND successor IS NOT NULL
-            """)
+            """
+        )
         try insert(new, of: record.session, in: record.organization, at: now, until: end, tx)
         try tx.run(
             """
             UPDATE sessions SET expires_at = \(end)
             WHERE organization_id = \(record.organization) AND id = \(record.session)
-            """)
+            """
+        )
     }
 
     /// In either kind of transaction.
     static func revoke(
-        _ session: ID<Session>, in organization: ID<OrganizationEntity>, because reason: String, at now: Timestamp,
+        _ session: ID<Session>,
+        in organization: ID<OrganizationEntity>,
+        because reason: String,
+        at now: Timestamp,
         _ tx: any Transaction
     ) throws {
         try tx.run(
             """
             UPDATE sessions SET revoked_at = \(now), revoked_reason = \(reason)
             WHERE organization_id = \(organization) AND id = \(session) AND revoked_at IS NULL
-            """)
+            """
+        )
     }
 
     /// Ends all sessions of a user, in every organization, but for one.
     static func revokeAll(
-        of user: ID<UserEntity>, but session: ID<Session>?, because reason: String, at now: Timestamp,
+        of user: ID<UserEntity>,
+        but session: ID<Session>?,
+        because reason: String,
+        at now: Timestamp,
         _ tx: any Transaction
     ) throws {
         try tx.run(
             """
             UPDATE sessions SET revoked_at = \(now), revoked_reason = \(reason)
             WHERE user_id = \(user) AND id <> \(session ?? ID<Session>.zero) AND revoked_at IS NULL
-            """)
+            """
+        )
     }
 
     /// Deletes the sessions of a user in one organization, in a transaction of that organization.

@@ -17,7 +17,11 @@ package struct User: Sendable {
     package var updatedAt: Timestamp
 
     init(
-        id: ID<UserEntity>, organizationID: ID<OrganizationEntity>, email: String, name: String, role: Role,
+        id: ID<UserEntity>,
+        organizationID: ID<OrganizationEntity>,
+        email: String,
+        name: String,
+        role: Role,
         at now: Timestamp
     ) {
         self.id = id
@@ -60,12 +64,18 @@ package enum UserError: ProblemConvertible {
         case .unknown: .notFound("user")
         case .emailTaken:
             Problem(
-                .conflict, "user.email_taken", "There is an account with this address. Log in instead.",
-                errors: [FieldError(pointer: "/email", code: "taken", detail: "is in use")])
+                .conflict,
+                "user.email_taken",
+                "There is an account with this address. Log in instead.",
+                errors: [FieldError(pointer: "/email", code: "taken", detail: "is in use")]
+            )
         case .wrongPassword:
             Problem(
-                .badRequest, "user.wrong_password", "The current password is another one.",
-                errors: [FieldError(pointer: "/current_password", code: "wrong", detail: "is not the current password")])
+                .badRequest,
+                "user.wrong_password",
+                "The current password is another one.",
+                errors: [FieldError(pointer: "/current_password", code: "wrong", detail: "is not the current password")]
+            )
         case .personRequired:
             Problem(.forbidden, "auth.user_required", "Only a signed-in user can do this, not an API key.")
         }

@@ -19,7 +19,8 @@ package struct UserBody: ResponseBody {
             .required("image", .nullable(.uri)),
             .required("created_at", .dateTime),
             .required("updated_at", .dateTime),
-        ]))
+        ])
+    )
 
     package func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -60,7 +61,8 @@ struct BelongingBody: ResponseBody {
             .required("organization_status", .choice(of: Organization.Status.self)),
             .required("role", .choice(of: Role.self)),
             .required("created_at", .dateTime, "When you joined."),
-        ]))
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -94,9 +96,12 @@ struct MeBody: ResponseBody {
             .required("role", .nullable(.choice(of: Role.self)), "Of the user in this organization."),
             .required("permissions", .array(of: .choice(Permission.all.map(\.name)))),
             .optional(
-                "memberships", .array(of: BelongingBody.schema, count: 0...10_000),
-                "When a user calls: all their organizations."),
-        ]))
+                "memberships",
+                .array(of: BelongingBody.schema, count: 0...10_000),
+                "When a user calls: all their organizations."
+            ),
+        ])
+    )
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -134,7 +139,8 @@ extension UserChanges {
         .object([
             .optional("name", .string(1...120, [.singleLine, .notBlank])),
             .optional("image", .nullable(.uri), "The address of a picture; null takes it away."),
-        ]))
+        ])
+    )
 
     init(_ body: JSON) { self.init(name: body["name"]?.string, image: body["image"].map(\.string)) }
 }
@@ -147,23 +153,47 @@ struct UserRoutes: Sendable {
         .object([
             .required("current_password", PasswordRules.knownSchema),
             .required("new_password", PasswordRules.schema),
-        ]))
+        ])
+    )
 
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/me", tag: "Me") {
             Endpoint.organization(
-                .get, "", "Who am I", "Who calls, in which organization, and what they may do there.", permission: nil,
-                answers: [.ok(MeBody.schema)], problems: [.notFound("user"), .notFound("API key")], use: show)
+                .get,
+                "",
+                "Who am I",
+                "Who calls, in which organization, and what they may do there.",
+                permission: nil,
+                answers: [.ok(MeBody.schema)],
+                problems: [.notFound("user"), .notFound("api key")],
+                use: show
+            )
             Endpoint.organization(
-                .patch, "", "Change my account", permission: nil, body: UserChanges.schema,
-                answers: [.ok(UserBody.schema)], problems: [.userRequired, .notFound("user")], use: change)
+                .patch,
+                "",
+                "Change my account",
+                permission: nil,
+                body: UserChanges.schema,
+                answers: [.ok(UserBody.schema)],
+                problems: [.userRequired, .notFound("user")],
+                use: change
+            )
             Endpoint.organization(
-                .post, "/password", "Change my password", "All my other sessions end.", permission: nil,
-                body: Self.passwordChange, answers: [.noContent],
+                .post,
+                "/password",
+                "Change my password",
+                "All my other sessions end.",
+                permission: nil,
+                body: Self.passwordChange,
+                answers: [.noContent],
                 problems: [
                     .userRequired, .notFound("user"), .busy, .tooManyAttempts,
                     ProblemKind(.badRequest, "user.wrong_password", "The current password is another one."),
-                ], rateLimit: .authentication, idempotent: false, use: changePassword)
+                ],
+                rateLimit: .authentication,
+                idempotent: false,
+                use: changePassword
+            )
         }
     }
 
@@ -179,7 +209,10 @@ struct UserRoutes: Sendable {
     private func changePassword(_ call: OrganizationCall) async throws -> Reply {
         try await service.changePassword(
             from: Secret(call.body["current_password"]?.string ?? ""),
-            to: Secret(call.body["new_password"]?.string ?? ""), by: call.principal, in: call.scope)
+            to: Secret(call.body["new_password"]?.string ?? ""),
+            by: call.principal,
+            in: call.scope
+        )
         return .noContent
     }
 }

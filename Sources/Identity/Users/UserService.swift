@@ -1,6 +1,6 @@
+import Jobs
 package import Kernel
 import Storage
-import Jobs
 
 /// Who calls, where, and what they may do there.
 package struct Me: Sendable {
@@ -33,7 +33,11 @@ package struct UserService: Sendable {
                 )
             }
             return Me(
-                caller: .apiKey(key), organization: organization, permissions: principal.permissions, belongings: [])
+                caller: .apiKey(key),
+                organization: organization,
+                permissions: principal.permissions,
+                belongings: []
+            )
         }
         let (user, belongings) = try await database.read(for: .authentication) { tx in
             guard let user = try UserStore.find(id, in: tx) else { throw UserError.unknown }
@@ -41,14 +45,21 @@ package struct UserService: Sendable {
         }
         guard let here = belongings.first(where: { $0.organization.id == scope.id }) else { throw UserError.unknown }
         return Me(
-            caller: .user(user, here.role), organization: here.organization,
-            permissions: RoleMatrix.permissions(of: here.role), belongings: belongings)
+            caller: .user(user, here.role),
+            organization: here.organization,
+            permissions: RoleMatrix.permissions(of: here.role),
+            belongings: belongings
+        )
     }
 
     /// Changes the caller's account.
     ///
     /// That belongs to its home, so that is where the event is recorded.
-    package func change(_ changes: UserChanges, by principal: Principal, in scope: OrganizationScope) async throws -> User {
+    package func change(
+        _ changes: UserChanges,
+        by principal: Principal,
+        in scope: OrganizationScope
+    ) async throws -> User {
         let id = try principal.user
         let now = now()
         let home = try await database.read(for: .authentication) { tx in
@@ -77,7 +88,10 @@ package struct UserService: Sendable {
 
     /// Replaces the caller's password and ends all their other sessions.
     package func changePassword(
-        from current: Secret, to new: Secret, by principal: Principal, in scope: OrganizationScope
+        from current: Secret,
+        to new: Secret,
+        by principal: Principal,
+        in scope: OrganizationScope
     ) async throws {
         let id = try principal.user
         try sessions.count(attemptAt: "user:\(id)")
@@ -95,7 +109,12 @@ package struct UserService: Sendable {
                 throw UserError.wrongPassword
             }
             try SessionStore.revokeAll(
-                of: id, but: principal.sessionID, because: SessionStore.passwordChanged, at: now, tx)
+                of: id,
+                but: principal.sessionID,
+                because: SessionStore.passwordChanged,
+                at: now,
+                tx
+            )
             try tx.record(.user(IdentityEvents.userPasswordChanged, id), in: scope, now: now)
         }
         credentials.forget(id)

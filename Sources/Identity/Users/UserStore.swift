@@ -59,25 +59,35 @@ struct UserStore {
     ///
     /// - Returns: Whether it was.
     static func replacePassword(
-        of id: ID<UserEntity>, _ old: String, by new: String, at now: Timestamp, in tx: any Transaction
+        of id: ID<UserEntity>,
+        _ old: String,
+        by new: String,
+        at now: Timestamp,
+        in tx: any Transaction
     ) throws -> Bool {
         try tx.execute(
             """
             UPDATE users SET password_hash = \(new), updated_at = \(now)
             WHERE id = \(id) AND password_hash = \(old)
-            """) == 1
+            """
+        ) == 1
     }
 
     /// Makes another organization the home of a user.
     static func move(
-        _ id: ID<UserEntity>, from old: ID<OrganizationEntity>, to new: ID<OrganizationEntity>, as role: Role,
-        at now: Timestamp, in tx: any Transaction
+        _ id: ID<UserEntity>,
+        from old: ID<OrganizationEntity>,
+        to new: ID<OrganizationEntity>,
+        as role: Role,
+        at now: Timestamp,
+        in tx: any Transaction
     ) throws {
         try tx.run(
             """
             UPDATE users SET organization_id = \(new), role = \(role), updated_at = \(now)
             WHERE id = \(id) AND organization_id = \(old)
-            """)
+            """
+        )
     }
 
     func insert(_ user: User, passwordHash: String) throws {
@@ -87,7 +97,8 @@ struct UserStore {
             VALUES (\(passwordHash), \(user.id), \(user.organizationID), \(user.email), \(user.name), \(user.role),
                 \(user.emailVerifiedAt), \(user.image), \(user.createdAt), \(user.updatedAt))
             """,
-            violations: [.unique("users_email_key", UserError.emailTaken)])
+            violations: [.unique("users_email_key", UserError.emailTaken)]
+        )
     }
 
     /// A user whose home this is.
@@ -100,7 +111,8 @@ struct UserStore {
             """
             UPDATE users SET name = \(user.name), image = \(user.image), updated_at = \(user.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(user.id)
-            """)
+            """
+        )
     }
 
     /// Keeps the copy of the home membership's role.
@@ -108,7 +120,8 @@ struct UserStore {
         try tx.run(
             """
             UPDATE users SET role = \(role), updated_at = \(now) WHERE organization_id = \(scope.id) AND id = \(id)
-            """)
+            """
+        )
     }
 
     /// Deletes an account that belongs to no organization any more.
@@ -117,6 +130,7 @@ struct UserStore {
     func delete(_ id: ID<UserEntity>) throws {
         try tx.run(
             "DELETE FROM users WHERE organization_id = \(scope.id) AND id = \(id)",
-            violations: [.foreignKey(MembershipError.movedMeanwhile)])
+            violations: [.foreignKey(MembershipError.movedMeanwhile)]
+        )
     }
 }

@@ -1,0 +1,518 @@
+import Kernel
+import Storage
+import TestKit
+import Testing
+import Web
+
+@testable import Identity
+
+@Suite struct AccountTests {
+    @Test("me tells who calls, where and what for", arguments: TestDatabase.kinds)
+    func me(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let second = try await node.identity.organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let me = try await node.identity.users.me(principal, in: scope)
+            guard case .user(let user, let role) = me.caller else { return #expect(Bool(false)) }
+            #expect(user.id == ana.user.id && role == .owner)
+            #expect(me.organization.id == ana.organization.id && me.permissions == RoleMatrix.owner)
+            #expect(Set(me.belongings.map(\.organization.id)) == [ana.organization.id, second.id])
+
+            let (key, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: principal,
+                in: scope
+            )
+            let (keyPrincipal, keyScope) = try await node.call(token.secret)
+            let its = try await node.identity.users.me(keyPrincipal, in: keyScope)
+            guard case .apiKey(let found) = its.caller else { return #expect(Bool(false)) }
+            #expect(found.id == key.id && its.permissions == [.contactsRead] && its.belongings.isEmpty)
+        }
+    }
+
+    @Test(
+        "a user changes their name and picture, from whichever organization they act in",
+        arguments: TestDatabase.kinds
+    )
+    func change(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            _ = try await node.add("ana", as: .member, by: ben)
+            let (principal, scope) = try await node.call(
+                try await node.logIn("ana", to: ben.organization.id).accessToken
+            )
+            let changed = try await node.identity.users.change(
+                UserChanges(name: "Ana K.", image: .some("https://example.com/a.png")),
+                by: principal,
+                in: scope
+            )
+            #expect(changed.name == "Ana K." && changed.image == "https://example.com/a.png")
+            #expect(try await node.events(of: ana.organization.id).last == "user.updated")
+            let cleared = try await node.identity.users.change(UserChanges(image: .some(nil)), by: principal, in: scope)
+            #expect(cleared.image == nil && cleared.name == "Ana K.")
+            let changes: [JSON?] = try await node.rows("SELECT changes FROM events WHERE type = 'user.updated'")
+            #expect(changes.allSatisfy { $0?.text.contains("Ana") == false })
+        }
+    }
+
+    @Test("a new password ends all other sessions", arguments: TestDatabase.kinds)
+    func password(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let other = try await node.logIn("ana")
+            _ = try await node.principal(other.accessToken)
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let users = node.identity.users
+            let wrong = try await problem {
+                try await users.changePassword(
+                    from: Secret("not the password"),
+                    to: Secret("a new password"),
+                    by: principal,
+                    in: scope
+                )
+            }
+            #expect(wrong.code == "user.wrong_password" && wrong.errors.map(\.pointer) == ["/current_password"])
+            let short = try await problem {
+                try await users.changePassword(from: Node.password, to: Secret("short"), by: principal, in: scope)
+            }
+            #expect(short.errors.map(\.pointer) == ["/new_password"])
+            try await users.changePassword(from: Node.password, to: Secret("a new password"), by: principal, in: scope)
+            #expect(try await node.principal(ana.accessToken).actor == .user(ana.user.id))
+            #expect(try await code { try await node.principal(other.accessToken) } == "auth.invalid_token")
+            #expect(
+                try await code { try await node.identity.sessions.refresh(other.refreshToken) }
+                    == "auth.invalid_refresh_token"
+            )
+            #expect(try await code { try await node.logIn("ana") } == "auth.invalid_credentials")
+            let again = try await node.identity.sessions.logIn(
+                email: "ana@example.com",
+                password: Secret("a new password")
+            )
+            #expect(again.user.id == ana.user.id)
+            #expect(try await node.events(of: ana.organization.id).contains("user.password_changed"))
+        }
+    }
+
+    @Test("what only a person can do, a key cannot", arguments: TestDatabase.kinds)
+    func keysAreNoPersons(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let (owner, ownScope) = try await node.call(ana.accessToken)
+            let (_, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: RoleMatrix.owner),
+                by: owner,
+                in: ownScope
+            )
+            let (key, scope) = try await node.call(token.secret)
+            let identity = node.identity
+            #expect(try await code { try await identity.sessions.logOut(key, in: scope) } == "auth.user_required")
+            #expect(
+                try await code { try await identity.users.change(UserChanges(name: "x"), by: key, in: scope) }
+                    == "auth.user_required"
+            )
+            #expect(
+                try await code { try await identity.sessions.switchOrganization(to: ana.organization.id, by: key) }
+                    == "auth.user_required"
+            )
+            // It may do all that an owner may, but make owners.
+            #expect(
+                try await code {
+                    try await identity.memberships.add(
+                        NewMember(email: "ben@example.com", name: "Ben", role: .owner, password: Node.password),
+                        by: key,
+                        in: scope
+                    )
+                } == "member.beyond_authority"
+            )
+        }
+    }
+}
+
+@Suite struct AnswerTests {
+    private func misfits<Body: ResponseBody>(_ body: Body, _ schema: Schema = Body.schema) throws -> [FieldError] {
+        var json = JSONWriter()
+        body.write(to: &json)
+        return schema.validate(try JSON(parsing: json.bytes), as: .response)
+    }
+
+    @Test("what is answered fits what is declared", arguments: TestDatabase.kinds)
+    func bodies(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let (key, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: RoleMatrix.owner, expiresAt: node.clock.now + .seconds(60)),
+                by: principal,
+                in: scope
+            )
+            let (keyPrincipal, keyScope) = try await node.call(token.secret)
+            let users = node.identity.users
+            #expect(try misfits(SignedInBody(ana)).isEmpty)
+            #expect(try misfits(OrganizationBody(ana.organization)).isEmpty)
+            #expect(try misfits(UserBody(ana.user)).isEmpty)
+            #expect(try misfits(APIKeyBody(key)).isEmpty)
+            #expect(try misfits(APIKeyBody(key, token), APIKeyBody.createdSchema).isEmpty)
+            #expect(try misfits(MemberBody(try await node.identity.memberships.get(ana.user.id, in: scope))).isEmpty)
+            #expect(try misfits(MeBody(try await users.me(principal, in: scope))).isEmpty)
+            #expect(try misfits(MeBody(try await users.me(keyPrincipal, in: keyScope))).isEmpty)
+        }
+    }
+}
+
+@Suite struct MembershipTests {
+    @Test("a member is a new account or an old one", arguments: TestDatabase.kinds)
+    func add(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let memberships = node.identity.memberships
+
+            let cora = try await node.add("cora", as: .member, by: ana)
+            #expect(cora.user.organizationID == ana.organization.id && cora.membership.role == .member)
+            #expect(try await node.principal(try await node.logIn("cora").accessToken).permissions == RoleMatrix.member)
+
+            // Their own password stays.
+            let added = try await memberships.add(
+                NewMember(
+                    email: "BEN@example.com",
+                    name: "ignored",
+                    role: .admin,
+                    password: Secret("another password")
+                ),
+                by: principal,
+                in: scope
+            )
+            #expect(added.user.id == ben.user.id && added.user.name == "ben")
+            #expect(try await node.logIn("ben", to: ana.organization.id).role == .admin)
+            #expect(try await node.logIn("ben").organization.id == ben.organization.id)
+
+            #expect(try await code { try await node.add("ben", as: .member, by: ana) } == "member.exists")
+            let missing = try await problem {
+                try await memberships.add(
+                    NewMember(email: "dora@example.com", name: "Dora", role: .member),
+                    by: principal,
+                    in: scope
+                )
+            }
+            #expect(missing.errors.map(\.pointer) == ["/password"])
+            let first = try await memberships.list(PageRequest(limit: 2), in: scope)
+            let rest = try await memberships.list(PageRequest(limit: 2, after: first.next), in: scope)
+            #expect(Set((first.items + rest.items).map(\.user.name)) == ["ana", "cora", "ben"] && rest.next == nil)
+            let foreign = OrganizationScope.authenticated(ben.organization.id, as: .user(ben.user.id))
+            #expect(try await code { try await memberships.get(cora.user.id, in: foreign) } == "member.not_found")
+        }
+    }
+
+    @Test("the same person added twice at the same time is added once", arguments: TestDatabase.kinds)
+    func concurrentAdd(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let outcomes = try await withThrowingTaskGroup(of: String.self) { group in
+                for _ in 0..<4 {
+                    group.addTask {
+                        do {
+                            _ = try await node.add("cora", as: .member, by: ana)
+                            return "added"
+                        } catch let error as any ProblemConvertible {
+                            return error.problem.code
+                        }
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(outcomes.filter { $0 == "added" }.count == 1)
+            #expect(outcomes.filter { $0 == "member.exists" }.count == 3)
+        }
+    }
+
+    @Test("a changed role counts at once", arguments: TestDatabase.kinds)
+    func change(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let cora = try await node.add("cora", as: .member, by: ana)
+            let session = try await node.logIn("cora")
+            #expect(try await node.principal(session.accessToken).permissions == RoleMatrix.member)
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let changed = try await node.identity.memberships.change(cora.user.id, to: .admin, by: principal, in: scope)
+            #expect(changed.membership.role == .admin && changed.membership.updatedAt > cora.membership.updatedAt)
+            #expect(try await node.principal(session.accessToken).permissions == RoleMatrix.admin)
+            #expect(
+                try await node.rows("SELECT role FROM users WHERE id = \(cora.user.id)", as: String.self) == ["admin"]
+            )
+            #expect(try await node.events(of: ana.organization.id).last == "member.updated")
+            await #expect(throws: Problem.self) {
+                try await node.identity.memberships.change(cora.user.id, to: .member, by: principal, in: scope) { _ in
+                    throw Problem(.preconditionFailed, "request.precondition_failed", "")
+                }
+            }
+        }
+    }
+
+    @Test("nobody hands out, changes or takes away more than they hold", arguments: TestDatabase.kinds)
+    func authority(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let adam = try await node.add("adam", as: .admin, by: ana)
+            let cora = try await node.add("cora", as: .member, by: ana)
+            let memberships = node.identity.memberships
+            let (admin, scope) = try await node.call(try await node.logIn("adam").accessToken)
+            #expect(
+                try await code { try await memberships.change(cora.user.id, to: .owner, by: admin, in: scope) }
+                    == "member.beyond_authority"
+            )
+            #expect(
+                try await code { try await memberships.change(ana.user.id, to: .member, by: admin, in: scope) }
+                    == "member.beyond_authority"
+            )
+            #expect(
+                try await code { try await memberships.remove(ana.user.id, by: admin, in: scope) }
+                    == "member.beyond_authority"
+            )
+            #expect(
+                try await code { try await memberships.change(adam.user.id, to: .owner, by: admin, in: scope) }
+                    == "member.beyond_authority"
+            )
+            #expect(
+                try await memberships.change(cora.user.id, to: .admin, by: admin, in: scope).membership.role == .admin
+            )
+
+            // A key that may manage members but do nothing else can make nobody who may.
+            let (owner, ownScope) = try await node.call(ana.accessToken)
+            let (_, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.membersRead, .membersWrite]),
+                by: owner,
+                in: ownScope
+            )
+            let (key, keyScope) = try await node.call(token.secret)
+            for role in Role.allCases {
+                #expect(
+                    try await code {
+                        try await memberships.add(
+                            NewMember(email: "x@example.com", name: "X", role: role, password: Node.password),
+                            by: key,
+                            in: keyScope
+                        )
+                    } == "member.beyond_authority"
+                )
+            }
+            #expect(try await node.rows("SELECT count(*) FROM users", as: Int.self) == [3])
+        }
+    }
+
+    @Test("the last owner can be neither demoted nor removed", arguments: TestDatabase.kinds)
+    func lastOwner(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            // Ana belongs elsewhere too, so she has somewhere to go.
+            _ = try await node.identity.organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let memberships = node.identity.memberships
+            #expect(
+                try await code { try await memberships.change(ana.user.id, to: .admin, by: principal, in: scope) }
+                    == "member.last_owner"
+            )
+            #expect(
+                try await code { try await memberships.remove(ana.user.id, by: principal, in: scope) }
+                    == "member.last_owner"
+            )
+            let homes: [ID<OrganizationEntity>] = try await node.rows("SELECT organization_id FROM users")
+            #expect(homes == [ana.organization.id])
+            let ben = try await node.add("ben", as: .owner, by: ana)
+            #expect(
+                try await memberships.change(ana.user.id, to: .admin, by: principal, in: scope).membership.role
+                    == .admin
+            )
+            let (benPrincipal, benScope) = try await node.call(try await node.logIn("ben").accessToken)
+            #expect(
+                try await code { try await memberships.remove(ben.user.id, by: benPrincipal, in: benScope) }
+                    == "member.last_owner"
+            )
+        }
+    }
+
+    @Test("two owners who demote each other at the same time leave one owner", arguments: TestDatabase.kinds)
+    func ownerRace(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.add("ben", as: .owner, by: ana)
+            let first = try await node.call(ana.accessToken)
+            let second = try await node.call(try await node.logIn("ben").accessToken)
+            let memberships = node.identity.memberships
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    _ = try? await memberships.change(ben.user.id, to: .member, by: first.principal, in: first.scope)
+                }
+                group.addTask {
+                    _ = try? await memberships.change(ana.user.id, to: .member, by: second.principal, in: second.scope)
+                }
+            }
+            #expect(
+                try await node.rows("SELECT count(*) FROM memberships WHERE role = 'owner'", as: Int.self) == [1]
+            )
+        }
+    }
+
+    @Test("leaving ends the sessions there; the account goes with the last membership", arguments: TestDatabase.kinds)
+    func remove(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let cora = try await node.add("cora", as: .admin, by: ana)
+            _ = try await node.add("cora", as: .member, by: ben)
+            let here = try await node.logIn("cora")
+            let there = try await node.logIn("cora", to: ben.organization.id)
+            let (coras, corasScope) = try await node.call(here.accessToken)
+            let (key, _) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: coras,
+                in: corasScope
+            )
+
+            let (owner, scope) = try await node.call(ana.accessToken)
+            try await node.identity.memberships.remove(cora.user.id, by: owner, in: scope)
+            #expect(try await code { try await node.principal(here.accessToken) } == "auth.invalid_token")
+            #expect(
+                try await code { try await node.identity.sessions.refresh(here.refreshToken) }
+                    == "auth.invalid_refresh_token"
+            )
+            #expect(try await node.principal(there.accessToken).organization == ben.organization.id)
+            #expect(try await node.logIn("cora").organization.id == ben.organization.id)
+            #expect(
+                try await code { try await node.identity.memberships.remove(cora.user.id, by: owner, in: scope) }
+                    == "member.not_found"
+            )
+
+            let (other, otherScope) = try await node.call(ben.accessToken)
+            try await node.identity.memberships.remove(cora.user.id, by: other, in: otherScope)
+            #expect(try await code { try await node.principal(there.accessToken) } == "auth.invalid_token")
+            #expect(try await code { try await node.logIn("cora") } == "auth.invalid_credentials")
+            #expect(try await node.rows("SELECT count(*) FROM users", as: Int.self) == [2])
+            #expect(try await node.events(of: ben.organization.id).suffix(2) == ["member.removed", "user.deleted"])
+            // What she made stays, without her.
+            #expect(try await node.identity.apiKeys.get(key.id, in: scope).createdBy == nil)
+            // The address is free again.
+            #expect(try await node.signUp("cora", organization: "Cora's").role == .owner)
+        }
+    }
+}
+
+@Suite struct APIKeyTests {
+    @Test("a key authenticates with its permissions and can do no more than its creator", arguments: TestDatabase.kinds)
+    func create(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            _ = try await node.add("adam", as: .admin, by: ana)
+            let keys = node.identity.apiKeys
+            let (admin, scope) = try await node.call(try await node.logIn("adam").accessToken)
+            let refused = try await problem {
+                try await keys.create(NewAPIKey(name: "k", permissions: [.billingWrite]), by: admin, in: scope)
+            }
+            #expect(refused.code == "api_key.beyond_authority" && refused.errors.map(\.pointer) == ["/permissions"])
+            let (key, token) = try await keys.create(
+                NewAPIKey(name: "k", permissions: [.conversationsRead, .conversationsWrite]),
+                by: admin,
+                in: scope
+            )
+            let principal = try await node.principal(token.secret)
+            #expect(principal.actor == .apiKey(key.id) && principal.organization == ana.organization.id)
+            #expect(principal.permissions == [.conversationsRead, .conversationsWrite] && principal.session == nil)
+            let stored = try await keys.get(key.id, in: scope)
+            #expect(stored.prefix == token.secret.exposed.prefix(12) && stored.permissions == key.permissions)
+            #expect(try await keys.list(PageRequest(), in: scope).items.map(\.id) == [key.id])
+            #expect(try await keys.rename(key.id, to: "website", in: scope).name == "website")
+            #expect(
+                try await node.events(of: ana.organization.id).suffix(2) == ["api_key.created", "api_key.updated"]
+            )
+        }
+    }
+
+    @Test("unknown, mistyped and foreign keys are refused alike", arguments: TestDatabase.kinds)
+    func unknown(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let unknown = APIKeyToken().secret
+            for secret in [
+                unknown, unknown, Secret("kv_live_x"), Secret("kv_live_" + String(repeating: "a", count: 9_000)),
+            ] {
+                #expect(try await code { try await node.principal(secret) } == "auth.invalid_token")
+            }
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let (key, _) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: principal,
+                in: scope
+            )
+            let foreign = OrganizationScope.authenticated(ben.organization.id, as: .user(ben.user.id))
+            let keys = node.identity.apiKeys
+            #expect(try await code { try await keys.get(key.id, in: foreign) } == "api_key.not_found")
+            #expect(try await code { try await keys.delete(key.id, in: foreign) } == "api_key.not_found")
+        }
+    }
+
+    @Test(
+        "a deleted key stops here at once and elsewhere within ten seconds; an expired one on time",
+        arguments: TestDatabase.kinds
+    )
+    func ending(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let keys = node.identity.apiKeys
+            let sibling = await node.sibling()
+            let (key, token) = try await keys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: principal,
+                in: scope
+            )
+            _ = try await node.principal(token.secret)
+            _ = try await sibling.principal(token.secret)
+            try await keys.delete(key.id, in: scope)
+            #expect(try await code { try await node.principal(token.secret) } == "auth.invalid_token")
+            _ = try await sibling.principal(token.secret)
+            node.clock.advance(by: .seconds(10))
+            #expect(try await code { try await sibling.principal(token.secret) } == "auth.invalid_token")
+
+            #expect(
+                try await code {
+                    try await keys.create(
+                        NewAPIKey(name: "k", permissions: [.contactsRead], expiresAt: node.clock.now),
+                        by: principal,
+                        in: scope
+                    )
+                } == "request.invalid"
+            )
+            let (_, short) = try await keys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead], expiresAt: node.clock.now + .seconds(5)),
+                by: principal,
+                in: scope
+            )
+            _ = try await node.principal(short.secret)
+            node.clock.advance(by: .seconds(5))
+            #expect(try await code { try await node.principal(short.secret) } == "auth.invalid_token")
+        }
+    }
+
+    @Test("the last use is written down outside of requests", arguments: TestDatabase.kinds)
+    func usage(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let (key, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: principal,
+                in: scope
+            )
+            _ = try await node.principal(token.secret)
+            node.clock.advance(by: .seconds(3))
+            _ = try await node.principal(token.secret)
+            #expect(try await node.identity.apiKeys.get(key.id, in: scope).lastUsedAt == nil)
+            try await node.identity.noteKeyUses()
+            #expect(try await node.identity.apiKeys.get(key.id, in: scope).lastUsedAt == node.clock.now)
+            try await node.identity.noteKeyUses()
+        }
+    }
+}

@@ -1,0 +1,296 @@
+import Kernel
+import Schema
+import Storage
+import TestKit
+import Testing
+
+@testable import Identity
+
+@Suite struct OrganizationTests {
+    @Test("a user has several organizations; a credential acts in one", arguments: TestDatabase.kinds)
+    func several(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let organizations = node.identity.organizations
+            node.clock.advance(by: .seconds(1))
+            let second = try await organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            let (_, scope) = try await node.call(ana.accessToken)
+            let first = try await organizations.list(PageRequest(limit: 1), in: scope)
+            let rest = try await organizations.list(PageRequest(limit: 1, after: first.next), in: scope)
+            #expect(first.items.map(\.id) == [second.id] && rest.items.map(\.id) == [ana.organization.id])
+            #expect(rest.next == nil)
+            #expect(try await organizations.get(ana.organization.id, in: scope).name == "Kafe Tirana")
+            #expect(try await code { try await organizations.get(second.id, in: scope) } == "organization.not_found")
+            #expect(
+                try await code { try await organizations.change(second.id, OrganizationChanges(name: "x"), in: scope) }
+                    == "organization.not_found"
+            )
+            #expect(try await code { try await organizations.delete(second.id, in: scope) } == "organization.not_found")
+            let key = OrganizationScope.authenticated(ana.organization.id, as: .apiKey(ID()))
+            #expect(try await organizations.list(PageRequest(), in: key).items.map(\.id) == [ana.organization.id])
+            #expect(try await node.events(of: second.id) == ["organization.created", "member.added"])
+        }
+    }
+
+    @Test("name, slug and settings change; the event says from what to what", arguments: TestDatabase.kinds)
+    func change(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let (_, scope) = try await node.call(ana.accessToken)
+            let id = ana.organization.id
+            let organizations = node.identity.organizations
+            let changed = try await organizations.change(
+                id,
+                OrganizationChanges(name: "Kafe", slug: "kafe", settings: ["theme": "dark"]),
+                in: scope
+            )
+            #expect(changed.name == "Kafe" && changed.slug == "kafe" && changed.updatedAt > ana.organization.updatedAt)
+            #expect(try await organizations.get(id, in: scope).settings == ["theme": "dark"])
+            let events: [JSON?] = try await node.rows("SELECT changes FROM events WHERE type = 'organization.updated'")
+            #expect(events.first??["name"] == ["before": "Kafe Tirana", "after": "Kafe"])
+            #expect(
+                try await code {
+                    try await organizations.change(id, OrganizationChanges(slug: ben.organization.slug), in: scope)
+                } == "organization.slug_taken"
+            )
+            #expect(
+                try await code { try await organizations.change(id, OrganizationChanges(slug: "api"), in: scope) }
+                    == "request.invalid"
+            )
+            let same = try await organizations.change(id, OrganizationChanges(name: "Kafe"), in: scope)
+            #expect(same.updatedAt == changed.updatedAt)
+        }
+    }
+
+    @Test("deleting ends every session and key at once", arguments: TestDatabase.kinds)
+    func delete(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let (_, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: principal,
+                in: scope
+            )
+            _ = try await node.principal(token.secret)
+            try await node.identity.organizations.delete(ana.organization.id, in: scope)
+            for secret in [ana.accessToken, token.secret] {
+                #expect(try await code { try await node.principal(secret) } == "auth.invalid_token")
+            }
+            #expect(
+                try await code { try await node.identity.sessions.refresh(ana.refreshToken) }
+                    == "auth.invalid_refresh_token"
+            )
+            #expect(try await code { try await node.logIn("ana") } == "auth.invalid_credentials")
+            #expect(
+                try await code { try await node.identity.organizations.delete(ana.organization.id, in: scope) }
+                    == "organization.not_found"
+            )
+            #expect(try await node.events(of: ana.organization.id).last == "organization.deleted")
+        }
+    }
+}
+
+@Suite struct PurgeTests {
+    @Test("the list of tables misses none and is in an order that works", arguments: TestDatabase.kinds)
+    func tables(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let tables: [String] =
+                switch kind {
+                case .sqlite:
+                    try await node.rows(
+                        """
+                        SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+                        WHERE m.type = 'table' AND c.name = 'organization_id' AND m.name NOT GLOB '*_search*'
+                        """
+                    )
+                case .postgres:
+                    try await node.rows(
+                        """
+                        SELECT CAST(table_name AS text) FROM information_schema.columns
+                        WHERE table_schema = 'public' AND column_name = 'organization_id'
+                        """
+                    )
+                }
+            #expect(Set(tables) == Set(ProductSchema.organizationTables))
+            #expect(ProductSchema.organizationTables.count == tables.count)
+        }
+    }
+
+    @Test("nothing is left of a purged organization and nothing is missing from another", arguments: TestDatabase.kinds)
+    func purge(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            _ = try await node.add("cora", as: .member, by: ana)
+            let dora = try await node.add("dora", as: .admin, by: ana)
+            _ = try await node.add("dora", as: .member, by: ben)
+            for signedIn in [ana, ben] { try await fill(signedIn.organization.id, by: signedIn.user.id, node) }
+            let before = try await counts(of: ben.organization.id, node)
+            #expect(before.allSatisfy { $0.value > 0 }, "\(before.filter { $0.value == 0 }.keys)")
+
+            let (_, scope) = try await node.call(ana.accessToken)
+            try await node.identity.organizations.delete(ana.organization.id, in: scope)
+            node.clock.advance(by: .seconds(30 * 86_400 - 1))
+            #expect(try await node.identity.organizationPurge.runOnce(logger: testLogger).isEmpty)
+            node.clock.advance(by: .seconds(1))
+            #expect(try await node.identity.organizationPurge.runOnce(logger: testLogger) == [ana.organization.id])
+
+            #expect(try await counts(of: ana.organization.id, node).allSatisfy { $0.value == 0 })
+            #expect(
+                try await node.rows("SELECT id FROM organizations", as: ID<OrganizationEntity>.self)
+                    == [ben.organization.id]
+            )
+            var after = try await counts(of: ben.organization.id, node)
+            // Dora moved in.
+            after["users"]? -= 1
+            #expect(after == before)
+            #expect(
+                try await node.rows("SELECT email FROM users ORDER BY email", as: String.self) == [
+                    "ben@example.com", "dora@example.com",
+                ]
+            )
+            let home: [ID<OrganizationEntity>] = try await node.rows(
+                "SELECT organization_id FROM users WHERE id = \(dora.user.id)"
+            )
+            #expect(home == [ben.organization.id])
+            #expect(try await node.logIn("dora").organization.id == ben.organization.id)
+            #expect(try await node.identity.organizationPurge.runOnce(logger: testLogger).isEmpty)
+        }
+    }
+
+    @Test("more rows than a batch holds are all deleted", arguments: TestDatabase.kinds)
+    func batches(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let now = node.clock.now
+            let (id, ids) = (ana.organization.id, (0..<1_203).map { _ in ID<Member>() })
+            try await node.database.migrate { tx in
+                for contact in ids {
+                    try tx.run(
+                        """
+                        INSERT INTO contacts (organization_id, id, metadata, created_at, updated_at)
+                        VALUES (\(id), \(contact), \(JSON.object([:])), \(now), \(now))
+                        """
+                    )
+                }
+            }
+            let (_, scope) = try await node.call(ana.accessToken)
+            try await node.identity.organizations.delete(id, in: scope)
+            node.clock.advance(by: .seconds(31 * 86_400))
+            #expect(try await node.identity.organizationPurge.runOnce(logger: testLogger) == [id])
+            #expect(try await node.rows("SELECT count(*) FROM contacts", as: Int.self) == [0])
+        }
+    }
+
+    private func counts(of id: ID<OrganizationEntity>, _ node: Node) async throws -> [String: Int] {
+        var counts: [String: Int] = [:]
+        for table in ProductSchema.organizationTables {
+            counts[table] =
+                try await node.rows(
+                    "SELECT count(*) FROM \(SQL(trusted: table)) WHERE organization_id = \(id)",
+                    as: Int.self
+                ).first ?? -1
+        }
+        return counts
+    }
+
+    /// At least one row in every table.
+    private func fill(_ id: ID<OrganizationEntity>, by user: ID<UserEntity>, _ node: Node) async throws {
+        let now = node.clock.now
+        let object = JSON.object([:])
+        let parent = ID<Node>()
+        let rows: [(table: String, columns: String, values: SQL)] = [
+            (
+                "channels", "id, name, type, settings, single_conversation, is_active, created_at, updated_at",
+                "\(parent), 'x', 'api', \(object), \(false), \(true), \(now), \(now)"
+            ),
+            ("contacts", "id, metadata, created_at, updated_at", "\(parent), \(object), \(now), \(now)"),
+            (
+                "ai_agents", "id, name, instructions, settings, is_active, created_at, updated_at",
+                "\(parent), 'x', 'x', \(object), \(true), \(now), \(now)"
+            ),
+            (
+                "conversations",
+                "id, contact_id, channel_id, status, handled_by, epoch, reply_state, last_sequence, exclusive, metadata, created_at, updated_at",
+                "\(parent), \(parent), \(parent), 'active', 'agent', 1, 'idle', 0, \(false), \(object), \(now), \(now)"
+            ),
+            (
+                "messages", "id, conversation_id, direction, role, content, metadata, created_at",
+                "\(parent), \(parent), 'inbound', 'user', 'x', \(object), \(now)"
+            ),
+            (
+                "conversation_events", "conversation_id, sequence, type, data, created_at",
+                "\(parent), 1, 'x', \(object), \(now)"
+            ),
+            (
+                "knowledge_sources", "id, name, type, status, metadata, created_at, updated_at",
+                "\(parent), 'x', 'text', 'ready', \(object), \(now), \(now)"
+            ),
+            ("knowledge_documents", "knowledge_source_id, format, content, created_at", "\(parent), 'x', 'x', \(now)"),
+            (
+                "document_chunks", "id, knowledge_source_id, ordinal, content, metadata, created_at",
+                "\(parent), \(parent), 1, 'x', \(object), \(now)"
+            ),
+            (
+                "workflows", "id, name, definition, triggers, is_active, created_at, updated_at",
+                "\(parent), 'x', \(object), \(object), \(true), \(now), \(now)"
+            ),
+            ("workflow_runs", "id, workflow_id, status, started_at", "\(parent), \(parent), 'running', \(now)"),
+            (
+                "subscriptions",
+                "id, plan_id, provider, status, current_period_start, current_period_end, cancel_at_period_end, created_at, updated_at",
+                "\(parent), 'chatbot_standard_monthly', 'stripe', 'active', \(now), \(now), \(false), \(now), \(now)"
+            ),
+            (
+                "usage", "id, period_start, period_end, metrics, created_at, updated_at",
+                "\(parent), \(now), \(now), \(object), \(now), \(now)"
+            ),
+            (
+                "usage_entries", "id, period_start, metric, quantity, created_at",
+                "\(parent), \(now), 'ai_tokens', 1, \(now)"
+            ),
+            (
+                "call_sessions", "id, contact_id, direction, status, metadata, started_at",
+                "\(parent), \(parent), 'inbound', 'completed', \(object), \(now)"
+            ),
+            (
+                "call_turns", "id, call_session_id, speaker, text, created_at",
+                "\(parent), \(parent), 'user', 'x', \(now)"
+            ),
+            ("call_transcripts", "id, call_session_id, full_text, created_at", "\(parent), \(parent), 'x', \(now)"),
+            (
+                "webhook_subscriptions", "id, url, events, secret, is_active, created_at, updated_at",
+                "\(parent), 'x', \(SQLValue.textArray(["x"])), \(SQLValue.bytes([1])), \(true), \(now), \(now)"
+            ),
+            (
+                "audit_logs", "id, user_id, actor_kind, action, resource_type, resource_id, created_at",
+                "\(parent), \(user), 'user', 'x', 'x', 'x', \(now)"
+            ),
+            (
+                "jobs", "id, lane, kind, payload, state, run_at, attempt, max_attempts, created_at, updated_at",
+                "\(parent), 'bulk', 'x', \(object), 'ready', \(now), 0, 1, \(now), \(now)"
+            ),
+            (
+                "idempotency_keys",
+                "principal, key, token, request_hash, state, created_at, lease_expires_at, expires_at",
+                "'x', 'x', 'x', 'x', 'done', \(now), \(now), \(now)"
+            ),
+            (
+                "api_keys", "id, name, key_hash, key_prefix, permissions, created_by, created_at",
+                "\(parent), 'x', \(parent.description), 'x', \(SQLValue.textArray([])), \(user), \(now)"
+            ),
+        ]
+        try await node.database.migrate { tx in
+            for row in rows {
+                try tx.run(
+                    """
+                    INSERT INTO \(SQL(trusted: row.table)) (organization_id, \(SQL(trusted: row.columns)))
+                    VALUES (\(id), \(row.values))
+                    """
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+import Jobs
+import Kernel
+import Testing
+
+@testable import Identity
+
+@Suite struct SlugTests {
+    @Test(
+        "a slug is made from a name",
+        arguments: [
+            ("Kafe Tirana", "kafe-tirana"), ("Çëlësi i Artë", "celesi-i-arte"), ("  A&B -- Co.  ", "a-b-co"),
+            ("O'Neill’s", "oneills"), ("Straße 7", "strasse-7"), ("Cafe\u{301} Zu\u{308}rich", "cafe-zurich"),
+            ("日本", "company"), ("", "company"), ("X", "x-org"), ("Admin", "admin-org"), ("Łódź Ærø", "lodz-aero"),
+        ]
+    )
+    func made(from name: String, expected: String) {
+        let slug = Slug.made(from: name)
+        #expect(slug == expected)
+        #expect(Schema.StringFormat.slug.matches(slug) && Slug.length.contains(slug.count) && !Slug.isReserved(slug))
+    }
+
+    @Test("a slug of a long name has room for its suffix")
+    func long() {
+        let name = String(repeating: "ab ", count: 40)
+        for slug in [Slug.made(from: name), Slug.made(from: name, suffix: "x7k2p")] {
+            #expect(Schema.StringFormat.slug.matches(slug) && Slug.length.contains(slug.count))
+        }
+        #expect(Slug.made(from: "Admin", suffix: "x7k2p") == "admin-x7k2p")
+    }
+}
+
+@Suite struct RoleMatrixTests {
+    @Test("what each role may do", arguments: Permission.all)
+    func matrix(permission: Permission) {
+        let member = [
+            "organization:read", "members:read", "channels:read", "contacts:read", "contacts:write",
+            "conversations:read", "conversations:write", "agents:read", "knowledge:read", "billing:read",
+        ]
+        #expect(RoleMatrix.permissions(of: .owner).contains(permission))
+        #expect(
+            RoleMatrix.permissions(of: .admin).contains(permission)
+                == !["organization:delete", "billing:write"].contains(permission.name)
+        )
+        #expect(RoleMatrix.permissions(of: .member).contains(permission) == member.contains(permission.name))
+    }
+
+    @Test(
+        "who may decide about whom",
+        arguments: [
+            (Role.owner, true, [Role.owner, .admin, .member]), (.admin, true, [.admin, .member]),
+            (.member, true, [.member]), (.owner, false, [.admin, .member]), (.admin, false, [.admin, .member]),
+        ]
+    )
+    func authority(role: Role, isPerson: Bool, expected: [Role]) {
+        let authority = Authority(permissions: RoleMatrix.permissions(of: role), isPerson: isPerson)
+        #expect(Role.allCases.filter(authority.covers) == expected)
+    }
+}
+
+@Suite struct PasswordTests {
+    @Test("a hash is argon2id with the documented cost, salted, and recognizes its password")
+    func hash() async throws {
+        let hasher = PasswordHasher()
+        let (first, second) = (try await hasher.hash(Node.password), try await hasher.hash(Node.password))
+        #expect(first.hasPrefix("$argon2id$v=19$m=47104,t=1,p=1$"))
+        #expect(first != second)
+        #expect(try await hasher.verify(Node.password, against: first))
+        #expect(try await !hasher.verify(Secret("mirë se erdhe 1913"), against: first))
+        #expect(try await !hasher.verify(Node.password, against: nil))
+    }
+
+    @Test("a hash of the reference implementation's own tests is recognized, whatever its cost")
+    func knownAnswer() async throws {
+        let hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
+        let hasher = PasswordHasher(threads: 1)
+        #expect(try await hasher.verify(Secret("password"), against: hash))
+        #expect(try await !hasher.verify(Secret("differentpassword"), against: hash))
+    }
+
+    @Test("the password of an unknown account is hashed as well")
+    func decoy() async throws {
+        let hasher = PasswordHasher(threads: 1)
+        // Tens of milliseconds; an answer without a hash takes none.
+        let time = try await ContinuousClock().measure { _ = try await hasher.verify(Node.password, against: nil) }
+        #expect(time > .milliseconds(5))
+    }
+
+    @Test("when too many passwords wait, more are refused at once")
+    func busy() async throws {
+        let hasher = PasswordHasher(threads: 1, waiting: 2, cost: PasswordCost(memoryKiB: 47_104, passes: 6))
+        let outcomes = await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<12 {
+                group.addTask {
+                    do {
+                        _ = try await hasher.hash(Node.password)
+                        return true
+                    } catch {
+                        let problem = (error as? PasswordError)?.problem
+                        #expect(problem?.code == "auth.busy" && problem?.status == .unavailable)
+                        #expect(problem?.retryAfterSeconds != nil)
+                        return false
+                    }
+                }
+            }
+            return await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(outcomes.contains(true))
+        #expect(outcomes.contains(false))
+        // Room again.
+        #expect(try await hasher.hash(Node.password).isEmpty == false)
+    }
+
+    @Test("a hash that is none is an error, not a wrong password")
+    func garbage() async throws {
+        let hasher = PasswordHasher(threads: 1)
+        await #expect(throws: PasswordError.self) { try await hasher.verify(Node.password, against: "$argon2id$x") }
+    }
+
+    @Test(
+        "what a password must be",
+        arguments: [
+            ("123456789", "too_short"), ("1234567890", nil), ("ëëëëëëëëëë", nil),
+            (String(repeating: "a", count: 128), nil),
+            (String(repeating: "a", count: 129), "too_long"), ("Ana@Example.com", "not_allowed"), ("          ", nil),
+        ] as [(String, String?)]
+    )
+    func rules(password: String, expected: String?) {
+        let error = PasswordRules.error(in: Secret(password), email: "ana@example.com", at: "/password")
+        #expect(error?.code == expected)
+        #expect(error == nil || error?.pointer == "/password")
+        #expect(error?.detail.contains(password) != true)
+    }
+}
+
+@Suite struct AccessTokenTests {
+    private let now = Timestamp(milliseconds: 1_800_000_000_123)
+    private let user = ID<UserEntity>()
+    private let organization = ID<OrganizationEntity>()
+    private let session = ID<Session>()
+
+    private func tokens(_ key: String = "key one") async -> AccessTokens {
+        await AccessTokens(secretKey: Secret(key), times: SessionTimes())
+    }
+
+    @Test("a token is read back until it ends, give or take the leeway")
+    func lifetime() async throws {
+        let tokens = await tokens()
+        // The order of the header's members may change from one to the next.
+        for _ in 0..<20 {
+            let token = try await tokens.sign(user, in: organization, session, at: now)
+            let claims = try #require(await tokens.read(token, at: now))
+            #expect(claims.user == user && claims.organization == organization && claims.session == session)
+            #expect(await tokens.read(token, at: now + .seconds(904)) != nil)
+            #expect(await tokens.read(token, at: now + .seconds(905)) == nil)
+            #expect(await tokens.read(token, at: now - .seconds(4)) != nil)
+            #expect(await tokens.read(token, at: now - .seconds(6)) == nil)
+            #expect(!"\(token)".contains("ey"))
+        }
+    }
+
+    @Test("another key's token is none")
+    func otherKey() async throws {
+        let token = try await tokens("key two").sign(user, in: organization, session, at: now)
+        #expect(await tokens().read(token, at: now) == nil)
+    }
+
+    @Test("a changed token is none, wherever it was changed")
+    func changed() async throws {
+        let tokens = await tokens()
+        let token = try await tokens.sign(user, in: organization, session, at: now).exposed
+        let bytes = Array(token.utf8)
+        for index in stride(from: 0, to: bytes.count, by: 7) {
+            var other = bytes
+            other[index] = other[index] == UInt8(ascii: "A") ? UInt8(ascii: "B") : UInt8(ascii: "A")
+            #expect(await tokens.read(Secret(String(decoding: other, as: UTF8.self)), at: now) == nil, "at \(index)")
+        }
+    }
+
+    @Test("the header cannot choose the algorithm")
+    func algorithms() async throws {
+        let tokens = await tokens()
+        let parts = try await tokens.sign(user, in: organization, session, at: now).exposed.split(separator: ".")
+        let headers = [
+            "eyJhbGciOiJub25lIn0", "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", "eyJhbGciOiJIUzUxMiIsInR5cCI6IkpXVCJ9",
+            "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9", "", "e30",
+        ]
+        for header in headers {
+            for signature in [String(parts[2]), ""] {
+                #expect(await tokens.read(Secret("\(header).\(parts[1]).\(signature)"), at: now) == nil)
+            }
+        }
+    }
+
+    @Test(
+        "anything else is none",
+        arguments: [
+            "", ".", "..", "...", "a.b.c", "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..",
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.",
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.====.====", "ëëë.ëëë.ëëë", "\u{0}",
+            String(repeating: "a", count: 100_000),
+            String(repeating: ".", count: 1_000),
+        ]
+    )
+    func garbage(text: String) async { #expect(await tokens().read(Secret(text), at: now) == nil) }
+}
+
+@Suite struct CredentialFormTests {
+    @Test("a key is recognized, and no key with one wrong character is")
+    func apiKey() throws {
+        for _ in 0..<50 {
+            let token = APIKeyToken()
+            let text = token.secret.exposed
+            #expect(text.hasPrefix("kv_live_") && text.count == 54)
+            #expect(token.shown == text.prefix(12) && token.hash.count == 64)
+            let read = try #require(APIKeyToken(Secret(text)))
+            #expect(read.hash == token.hash)
+        }
+        let bytes = Array(APIKeyToken().secret.exposed.utf8)
+        for index in bytes.indices {
+            var other = bytes
+            other[index] = other[index] == UInt8(ascii: "x") ? UInt8(ascii: "y") : UInt8(ascii: "x")
+            #expect(APIKeyToken(Secret(String(decoding: other, as: UTF8.self))) == nil, "at \(index)")
+        }
+        for text in [
+            "", "kv_live_", "kv_live_" + String(repeating: "0", count: 46),
+            "kv_live_" + String(repeating: "ë", count: 23),
+        ] {
+            #expect(APIKeyToken(Secret(text)) == nil)
+        }
+    }
+
+    @Test("a refresh token is recognized")
+    func refreshToken() throws {
+        let token = RefreshToken()
+        #expect(RefreshToken(token.secret)?.hash == token.hash)
+        #expect(RefreshToken(Secret(token.secret.exposed + "a")) == nil)
+        #expect(RefreshToken(Secret("kr_" + String(repeating: "-", count: 43))) == nil)
+        #expect(RefreshToken().hash != token.hash)
+    }
+}
+
+@Suite struct ExpiringCacheTests {
+    private let start = Timestamp(milliseconds: 1_800_000_000_000)
+
+    private func ask(
+        _ cache: ExpiringCache<Int, String>,
+        _ key: Int,
+        at now: Timestamp
+    ) -> ExpiringCache<Int, String>.Ticket? {
+        if case .ask(let ticket) = cache.look(for: key, at: now) { ticket } else { nil }
+    }
+
+    private func keep(_ cache: ExpiringCache<Int, String>, _ key: Int, _ value: String) throws {
+        let ticket = try #require(ask(cache, key, at: start))
+        cache.keep(value, for: key, renewAt: start + .seconds(8), until: start + .seconds(10), ticket)
+    }
+
+    @Test("one caller renews an answer while the others still use it; then it ends")
+    func renewal() throws {
+        let cache = ExpiringCache<Int, String>(capacity: 10)
+        try keep(cache, 1, "a")
+        #expect(ask(cache, 1, at: start + .seconds(7)) == nil)
+        #expect(ask(cache, 1, at: start + .seconds(8)) != nil)
+        #expect(ask(cache, 1, at: start + .seconds(8)) == nil)
+        #expect(ask(cache, 1, at: start + .seconds(10)) != nil)
+        #expect(ask(cache, 1, at: start + .seconds(10)) != nil)
+    }
+
+    @Test("an answer that was asked for before a removal is not kept")
+    func removal() throws {
+        let cache = ExpiringCache<Int, String>(capacity: 10)
+        let ticket = try #require(ask(cache, 1, at: start))
+        cache.remove(2)
+        cache.keep("stale", for: 1, renewAt: start + .seconds(8), until: start + .seconds(10), ticket)
+        #expect(ask(cache, 1, at: start) != nil)
+        try keep(cache, 1, "a")
+        try keep(cache, 2, "b")
+        cache.removeAll { $0 == "a" }
+        #expect(ask(cache, 1, at: start) != nil)
+        #expect(ask(cache, 2, at: start) == nil)
+    }
+
+    @Test("memory is bounded and what is used stays")
+    func capacity() throws {
+        let cache = ExpiringCache<Int, String>(capacity: 10)
+        try keep(cache, 0, "used")
+        for key in 1...1_000 {
+            try keep(cache, key, "\(key)")
+            #expect(ask(cache, 0, at: start) == nil)
+            #expect(cache.count <= 10)
+        }
+    }
+}
+
+@Suite struct BelongingTests {
+    private let home = Organization(id: ID(), name: "Home", slug: "home-1", at: Timestamp(milliseconds: 0))
+    private let other = Organization(id: ID(), name: "Other", slug: "other-1", at: Timestamp(milliseconds: 0))
+
+    private func belonging(_ organization: Organization, _ status: Organization.Status = .active) -> Belonging {
+        var organization = organization
+        organization.status = status
+        return Belonging(role: .member, joinedAt: Timestamp(milliseconds: 0), organization: organization)
+    }
+
+    @Test("where a login leads")
+    func choice() throws {
+        let both = [belonging(other), belonging(home)]
+        #expect(try Belonging.choose(nil, home: home.id, of: both).organization.id == home.id)
+        #expect(try Belonging.choose(other.id, home: home.id, of: both).organization.id == other.id)
+        #expect(try Belonging.choose(nil, home: home.id, of: [belonging(other)]).organization.id == other.id)
+        #expect(throws: OrganizationError.self) { try Belonging.choose(ID(), home: home.id, of: both) }
+        #expect(throws: SessionError.invalidCredentials) { try Belonging.choose(nil, home: home.id, of: []) }
+        for requested in [nil, home.id] {
+            #expect(throws: OrganizationError.self) {
+                try Belonging.choose(requested, home: home.id, of: [belonging(home, .suspended), belonging(other)])
+            }
+        }
+    }
+}
+
+@Suite struct DeclarationTests {
+    @Test("every event is declared once and its example fits")
+    func events() throws { _ = try EventCatalogue(IdentityModule.events) }
+
+    @Test("no event has a place for an address, a password or a token")
+    func eventsHoldNoSecrets() {
+        for type in IdentityModule.events {
+            let names = (type.example.object?.keys ?? []) + [type.summary]
+            #expect(!names.contains { ["email", "password", "token", "key_hash", "key"].contains($0) })
+        }
+    }
+}
