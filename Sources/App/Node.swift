@@ -23,6 +23,8 @@ package struct Node: Sendable {
     package let messaging: MessagingModule
     package let agents: AgentsModule
     package let server: WebServer
+    /// What the subsystems declare: the whole API.
+    package let endpoints: [Endpoint]
     package let runner: JobRunner
     package let scheduler: Scheduler
     package let consumers: [EventConsumerLoop]
@@ -111,10 +113,11 @@ package struct Node: Sendable {
         self.consumers = consumers.map {
             EventConsumerLoop(database: database, consumer: $0, logger: logger, now: now)
         }
+        endpoints =
+            identity.endpoints + billing.endpoints + knowledge.endpoints + messaging.endpoints + agents.endpoints
+            + audit.endpoints + JobRoutes(service: JobService(database: database, now: now)).endpoints.endpoints
         server = try WebServer(
-            endpoints: identity.endpoints + billing.endpoints + knowledge.endpoints + messaging.endpoints
-                + agents.endpoints + audit.endpoints
-                + JobRoutes(service: JobService(database: database, now: now)).endpoints.endpoints,
+            endpoints: endpoints,
             configuration: settings.web,
             authenticator: identity.authenticator,
             idempotency: idempotency,

@@ -33,7 +33,7 @@ package struct Settings: Sendable {
     /// In bytes.
     package let vectorMemory: Int
     package let purgeAfter: Duration
-    package let web: WebConfiguration
+    package var web: WebConfiguration
     /// What is odd but no reason to stop, to be logged.
     package let warnings: [String]
 

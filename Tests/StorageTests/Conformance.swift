@@ -51,7 +51,10 @@ enum Conformance {
                 """
                 CREATE TABLE idempotency_keys (
                     organization_id \(.uuid) NOT NULL, principal \(.text) NOT NULL, key \(.text) NOT NULL,
-                    token \(.text) NOT NULL, state \(.text) NOT NULL
+                    token \(.text) NOT NULL, request_hash \(.text), state \(.text) NOT NULL,
+                    created_at \(.timestamp), lease_expires_at \(.timestamp), expires_at \(.timestamp),
+                    PRIMARY KEY (organization_id, principal, key),
+                    CONSTRAINT idempotency_keys_state_check CHECK (state IN ('claimed', 'applied', 'done'))
                 )
                 """,
             ]

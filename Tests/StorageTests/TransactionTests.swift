@@ -284,6 +284,14 @@ struct TransactionTests {
             #expect(try await state() == "applied")
             try await database.write(scope) { tx in try tx.run(insertParent("c")) }
             #expect(try await database.parents() == ["b", "c"])
+
+            // Another request has taken the key over: what this one still changes does not count.
+            let late = Conformance.scope.claiming(IdempotencyClaim(principal: "user", key: "k", token: "older"))
+            let refusal = await #expect(throws: (any Error).self) {
+                try await database.write(late) { tx in try tx.run(insertParent("d")) }
+            }
+            #expect((refusal as? any ProblemConvertible)?.problem.code == "idempotency.in_flight")
+            #expect(try await database.parents() == ["b", "c"])
         }
     }
 }
