@@ -34,7 +34,11 @@ package struct AgentsModule: Sendable {
 
     package func register(in registry: inout JobRegistry) {
         let replier = replier
-        registry.handle(ReplyJob.self) { job, context in try await replier.answer(job, context) }
+        registry.handle(
+            ReplyJob.self,
+            abandoned: { job, reason, context in try await replier.abandon(job, reason: reason, context) },
+            { job, context in try await replier.answer(job, context) }
+        )
     }
 
     package static let events = AgentEvents.all

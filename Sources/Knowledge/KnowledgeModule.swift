@@ -28,7 +28,11 @@ package struct KnowledgeModule: Sendable {
 
     package func register(in registry: inout JobRegistry) {
         let trainer = trainer
-        registry.handle(TrainingJob.self) { job, context in try await trainer.train(job, context) }
+        registry.handle(
+            TrainingJob.self,
+            abandoned: { job, reason, context in try await trainer.abandon(job, reason: reason, context) },
+            { job, context in try await trainer.train(job, context) }
+        )
     }
 
     package static let events = KnowledgeEvents.all

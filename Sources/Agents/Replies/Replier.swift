@@ -157,12 +157,8 @@ struct Replier: Sendable {
     private func fail(_ task: ReplyTask, _ context: JobContext, because error: any Error) async throws {
         let reason = Self.reason(for: error)
         let isTransient = (error as? ProviderError)?.isTransient ?? true
-        guard isTransient, !context.isLastAttempt else {
-            try await database.write(context.scope) { tx in
-                try abandon(task.conversation, epoch: task.epoch, reason: reason, in: context.scope, tx)
-            }
-            throw JobFailure.permanent(reason)
-        }
+        // The follow-up of the job tells the conversation: see `abandon`.
+        guard isTransient, !context.isLastAttempt else { throw JobFailure.permanent(reason) }
         let now = now()
         let wait = (error as? ProviderError)?.retryAfter ?? .zero
         try await database.write(context.scope) { tx in
@@ -181,30 +177,28 @@ struct Replier: Sendable {
         }
     }
 
-    /// Tells the conversation that nobody will answer any more.
-    ///
-    /// - Parameter epoch: Only if the conversation is still in it; nil in any case.
-    func abandon(
-        _ id: Conversation.Identifier,
-        epoch: Int64?,
-        reason: String,
-        in scope: OrganizationScope,
-        _ tx: any Transaction
-    ) throws {
+    /// Tells the conversation that nobody will answer any more, unless there is a new reason to answer by now.
+    func abandon(_ job: ReplyJob, reason: String, _ context: JobContext) async throws {
+        let scope = context.scope
+        let id = job.conversation
         let now = now()
-        let conversations = ConversationStore(tx: tx, scope: scope)
-        guard var conversation = try conversations.findLocked(id), epoch == nil || conversation.epoch == epoch,
-            conversation.handler == .agent, conversation.isOpen
-        else { return }
-        conversation.endReply(.failed, error: reason, at: now)
-        try StreamStore(tx: tx, scope: scope).append(
-            .replyFailed,
-            to: &conversation,
-            data: ["reason": .string(reason)],
-            at: now
-        )
-        try conversations.save(conversation)
-        try tx.record(.replyFailed(id, reason), in: scope, now: now)
+        try await database.write(scope) { tx in
+            try context.finish(in: tx)
+            let conversations = ConversationStore(tx: tx, scope: scope)
+            guard var conversation = try conversations.findLocked(id), conversation.handler == .agent,
+                conversation.isOpen, conversation.replyState != .idle,
+                try !tx.isQueued(ReplyJob.self, uniqueKey: id.description, in: scope)
+            else { return }
+            conversation.endReply(.failed, error: reason, at: now)
+            try StreamStore(tx: tx, scope: scope).append(
+                .replyFailed,
+                to: &conversation,
+                data: ["reason": .string(reason)],
+                at: now
+            )
+            try conversations.save(conversation)
+            try tx.record(.replyFailed(id, reason), in: scope, now: now)
+        }
     }
 
     /// Words that may be shown: never what a provider or a contact said.

@@ -57,4 +57,19 @@ extension Transaction {
         )
         signal(.jobs(lane: Work.lane.rawValue))
     }
+
+    /// Whether a job with this unique key waits or runs.
+    package func isQueued<Work: Job>(
+        _: Work.Type,
+        uniqueKey: String,
+        in scope: OrganizationScope
+    ) throws -> Bool {
+        try value(
+            """
+            SELECT 1 FROM jobs WHERE organization_id = \(scope.id) AND kind = \(Work.kind) AND unique_key = \(uniqueKey)
+                AND unique_key IS NOT NULL AND state <> 'quarantined'
+            """,
+            as: Int.self
+        ) != nil
+    }
 }

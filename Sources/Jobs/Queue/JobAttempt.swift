@@ -20,6 +20,7 @@ package struct JobAttempt: Sendable {
     /// When the attempt is cancelled.
     package let deadline: Timestamp
     package let logger: Logger
+    let hasFollowUp: Bool
     let token: ID<JobTokenEntity>
     let mark = SettlementMark()
 
@@ -47,6 +48,10 @@ package struct JobAttempt: Sendable {
                     JobReason.clean(reason)
                 )
             }
+        if hasFollowUp, case .quarantine(let reason) = settlement {
+            try tx.run(JobStore.followUp(organization, id, token, kind: kind, reason: reason, now: now))
+            tx.signal(.jobs(lane: lane.rawValue))
+        }
         guard try tx.execute(JobStore.settle(organization, id, token, as: settlement, now: now)) == 1 else {
             throw JobError.leaseLost(id)
         }

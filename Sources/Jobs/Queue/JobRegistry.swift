@@ -8,6 +8,8 @@ package struct JobRegistry: Sendable {
         let kind: String
         let lane: Lane
         let policy: RetryPolicy
+        /// Whether somebody wants to know when a job of this kind is quarantined.
+        var hasFollowUp = false
         let meters: JobMeters
         let run: @Sendable ([UInt8], JobAttempt) async throws -> Void
     }
@@ -25,6 +27,28 @@ package struct JobRegistry: Sendable {
         add(type) { payload, attempt in
             let work = try Self.read(type, payload)
             try await body(work, JobContext(scope: .job(of: attempt.organization), current: attempt))
+        }
+    }
+
+    /// Registers who does one kind of work for organizations, and what happens when it is given up.
+    ///
+    /// `abandoned` is a job of its own, asked for in the transaction that puts the first one into quarantine, whoever
+    /// does that: the handler, the runner after the last attempt, or the sweeper after a worker died. So it happens even
+    /// when nobody is left to do it at the time. It may run later than new work for the same thing was asked for:
+    /// ``Transaction/isQueued(_:uniqueKey:in:)`` tells.
+    package mutating func handle<Work: Job>(
+        _ type: Work.Type,
+        abandoned: @escaping @Sendable (Work, _ reason: String, JobContext) async throws -> Void,
+        _ body: @escaping @Sendable (Work, JobContext) async throws -> Void
+    ) {
+        handle(type, body)
+        entries[type.kind]?.hasFollowUp = true
+        let kind = type.kind + JobStore.abandonedSuffix
+        add(kind: kind, lane: type.lane, policy: JobStore.followUpPolicy) { payload, attempt in
+            let note = (try? JSON(parsing: payload)) ?? .null
+            let work = try Self.read(type, (note["payload"] ?? .null).bytes)
+            let context = JobContext(scope: .job(of: attempt.organization), current: attempt)
+            try await abandoned(work, note["reason"]?.string ?? "", context)
         }
     }
 
@@ -51,14 +75,17 @@ package struct JobRegistry: Sendable {
         _ type: Work.Type,
         _ run: @escaping @Sendable ([UInt8], JobAttempt) async throws -> Void
     ) {
-        let entry = Entry(
-            kind: type.kind,
-            lane: type.lane,
-            policy: type.policy,
-            meters: JobMeters(kind: type.kind),
-            run: run
-        )
-        if entries.updateValue(entry, forKey: type.kind) != nil { duplicates.append(type.kind) }
+        add(kind: type.kind, lane: type.lane, policy: type.policy, run)
+    }
+
+    private mutating func add(
+        kind: String,
+        lane: Lane,
+        policy: RetryPolicy,
+        _ run: @escaping @Sendable ([UInt8], JobAttempt) async throws -> Void
+    ) {
+        let entry = Entry(kind: kind, lane: lane, policy: policy, meters: JobMeters(kind: kind), run: run)
+        if entries.updateValue(entry, forKey: kind) != nil { duplicates.append(kind) }
     }
 }
 

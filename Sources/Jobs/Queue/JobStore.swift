@@ -175,6 +175,31 @@ enum JobStore {
             """
     }
 
+    static let abandonedSuffix = ".abandoned"
+    static let followUpPolicy = RetryPolicy(maxAttempts: 50, base: .seconds(1), ceiling: .seconds(60))
+
+    /// Asks for the follow-up of a job that the next statement puts into quarantine, while its claim is still held.
+    static func followUp(
+        _ organization: ID<OrganizationEntity>,
+        _ id: ID<JobEntity>,
+        _ token: ID<JobTokenEntity>,
+        kind: String,
+        reason: String,
+        now: Timestamp
+    ) -> SQL {
+        let note = Fragment(
+            sqlite: "json_object('payload', json(payload), 'reason', ",
+            postgres: "jsonb_build_object('payload', payload, 'reason', "
+        )
+        return """
+            INSERT INTO jobs (organization_id, id, lane, kind, payload, state, run_at, attempt, max_attempts,
+                created_at, updated_at)
+            SELECT organization_id, \(ID<JobEntity>()), lane, \(kind + abandonedSuffix), \(note)\(reason)), 'ready', \(now),
+                0, \(followUpPolicy.maxAttempts), \(now), \(now)
+            FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND token = \(token)
+            """
+    }
+
     static func delete(
         _ organization: ID<OrganizationEntity>,
         _ id: ID<JobEntity>,

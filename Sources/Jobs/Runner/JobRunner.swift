@@ -206,6 +206,7 @@ package final class JobRunner: Service {
             maxAttempts: claim.maxAttempts,
             deadline: claim.deadline,
             logger: logger,
+            hasFollowUp: entry.hasFollowUp,
             token: claim.token
         )
 
@@ -230,7 +231,16 @@ package final class JobRunner: Service {
         let interruption = state.withLock { $0.running.removeValue(forKey: key)?.interruption }
 
         let (settlement, outcome) = settle(claim, entry, result, interruption, logger)
-        if let settlement { ledger.add(Ledger.Entry(claim: claim, lane: lane.lane, settlement: settlement)) }
+        if let settlement {
+            ledger.add(
+                Ledger.Entry(
+                    claim: claim,
+                    lane: lane.lane,
+                    settlement: settlement,
+                    hasFollowUp: entry.hasFollowUp
+                )
+            )
+        }
         entry.meters.record(outcome, after: max(now() - started, .zero))
     }
 
@@ -381,6 +391,19 @@ package final class JobRunner: Service {
                 let wait = policy.wait(afterAttempt: job.attempt, jitter: jitter)
                 let settlement: Settlement =
                     job.attempt < job.maxAttempts ? .retry(at: now + wait, reason) : .quarantine(reason)
+                if case .quarantine = settlement, let entry = entries[job.kind], entry.hasFollowUp {
+                    try tx.run(
+                        JobStore.followUp(
+                            job.organization,
+                            job.id,
+                            job.token,
+                            kind: job.kind,
+                            reason: reason,
+                            now: now
+                        )
+                    )
+                    tx.signal(.jobs(lane: entry.lane.rawValue))
+                }
                 try tx.run(JobStore.settle(job.organization, job.id, job.token, as: settlement, now: now))
             }
             return expired.count

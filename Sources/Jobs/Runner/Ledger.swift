@@ -10,6 +10,7 @@ final class Ledger: Sendable {
         let claim: Claim
         let lane: Lane
         let settlement: Settlement
+        let hasFollowUp: Bool
     }
 
     private static let batchLimit = 256
@@ -80,6 +81,19 @@ final class Ledger: Sendable {
             try await database.write(for: .queue, isolation: .readCommitted) { [batch] tx in
                 try tx.run(JobStore.bookkeeping)
                 for entry in batch {
+                    if entry.hasFollowUp, case .quarantine(let reason) = entry.settlement {
+                        try tx.run(
+                            JobStore.followUp(
+                                entry.claim.organization,
+                                entry.claim.id,
+                                entry.claim.token,
+                                kind: entry.claim.kind,
+                                reason: reason,
+                                now: now
+                            )
+                        )
+                        tx.signal(.jobs(lane: entry.lane.rawValue))
+                    }
                     // A claim that was taken away matches no row.
                     try tx.run(
                         JobStore.settle(

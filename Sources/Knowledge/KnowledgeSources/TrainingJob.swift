@@ -1,6 +1,7 @@
 package import Jobs
 package import Kernel
 import Storage
+import Web
 
 /// Cuts the document of a source into chunks and embeds them.
 package struct TrainingJob: Job {
@@ -41,9 +42,26 @@ struct Trainer: Sendable {
     func train(_ job: TrainingJob, _ context: JobContext) async throws {
         do {
             try await attempt(job, context)
-        } catch let error where context.isLastAttempt || error is JobFailure {
-            guard !(error is CancellationError) else { throw error }
-            try await giveUp(job, context, because: error)
+        } catch let error as ProviderError {
+            throw error.isTransient
+                ? JobFailure.retry(after: error.retryAfter ?? .zero, reason: error.message)
+                : JobFailure.permanent(error.message)
+        }
+    }
+
+    /// Marks the source as failed, unless its training was asked for again by now.
+    func abandon(_ job: TrainingJob, reason: String, _ context: JobContext) async throws {
+        let scope = context.scope
+        let now = now()
+        try await database.write(scope) { tx in
+            try context.finish(in: tx)
+            let sources = KnowledgeSourceStore(tx: tx, scope: scope)
+            guard var source = try sources.find(job.source), source.status != .ready,
+                try !tx.isQueued(TrainingJob.self, uniqueKey: job.source.description, in: scope)
+            else { return }
+            source.fail(reason, at: now)
+            try sources.save(source)
+            try tx.record(.knowledge(KnowledgeEvents.failed, source), in: scope, now: now)
         }
     }
 
@@ -106,27 +124,6 @@ struct Trainer: Sendable {
             try sources.save(source)
             try tx.record(.knowledge(KnowledgeEvents.trained, source), in: scope, now: ended)
         }
-    }
-
-    private func giveUp(_ job: TrainingJob, _ context: JobContext, because error: any Error) async throws {
-        let scope = context.scope
-        let reason = (error as? any JobReasonConvertible)?.jobReason ?? "training failed"
-        try await abandon(job, reason: reason, in: scope)
-        throw error
-    }
-
-    /// Marks the source as failed.
-    func abandon(_ job: TrainingJob, reason: String, in scope: OrganizationScope) async throws {
-        try await database.write(scope) { tx in try markFailed(job, reason: reason, in: scope, tx) }
-    }
-
-    func markFailed(_ job: TrainingJob, reason: String, in scope: OrganizationScope, _ tx: any Transaction) throws {
-        let now = now()
-        let sources = KnowledgeSourceStore(tx: tx, scope: scope)
-        guard var source = try sources.find(job.source) else { return }
-        source.fail(reason, at: now)
-        try sources.save(source)
-        try tx.record(.knowledge(KnowledgeEvents.failed, source), in: scope, now: now)
     }
 }
 
