@@ -167,28 +167,29 @@ struct TestClient: Sendable {
 ///   - roles: With `http` alone nothing runs in the background: tests call `node.runner.runOnce(…)`.
 func withApp<Value: Sendable>(
     on kind: TestDatabase.Kind, environment: [String: String] = [:], roles: String = "http,worker,scheduler",
-    now: @escaping @Sendable () -> Timestamp = { .now() },
+    secretKey: String = String(repeating: "k", count: 64), now: @escaping @Sendable () -> Timestamp = { .now() },
     _ body: @escaping @Sendable (TestApp) async throws -> Value
 ) async throws -> Value {
     try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
-        try await withApp(over: database, environment: environment, roles: roles, now: now, body)
+        try await withApp(over: database, environment: environment, roles: roles, secretKey: secretKey, now: now, body)
     }
 }
 
 /// Runs `body` with one more node on a database that is there already.
 func withApp<Value: Sendable>(
     over database: any Database, environment: [String: String] = [:], roles: String = "http,worker,scheduler",
-    now: @escaping @Sendable () -> Timestamp = { .now() },
+    secretKey: String = String(repeating: "k", count: 64), now: @escaping @Sendable () -> Timestamp = { .now() },
     _ body: @escaping @Sendable (TestApp) async throws -> Value
 ) async throws -> Value {
     var settings = ["KUVEND_PORT": "0", "KUVEND_ROLES": roles, "KUVEND_RATE_LIMITS": "off"]
     settings.merge(environment) { $1 }
+    var loaded = try await Settings.load(environment: settings)
+    loaded.web.verifiesAnswers = true
     var logger = Logger(label: "test")
     logger.logLevel = .error
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let node = try await Node(
-        settings: try await Settings.load(environment: settings), database: database,
-        secretKey: Secret(String(repeating: "k", count: 64)), metrics: PrometheusRegistry(), logger: logger, now: now,
+        settings: loaded, database: database, secretKey: Secret(secretKey), metrics: PrometheusRegistry(), logger: logger, now: now,
         onRunning: { port in continuation.yield(port) })
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup)
     let result: Result<Value, any Error> = await withTaskGroup(of: Void.self) { group in

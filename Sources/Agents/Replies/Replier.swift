@@ -20,7 +20,7 @@ struct Replier: Sendable {
             let draft = try await write(task, context)
             try await finish(task, draft, context)
         } catch is ReplyInterrupted {
-            try await database.write(context.scope) { tx in try context.finish(in: tx) }
+            try await giveWay(task, context)
         } catch let error as CancellationError {
             throw error
         } catch JobError.leaseLost(let id) {
@@ -49,8 +49,10 @@ struct Replier: Sendable {
             let agents = AIAgentStore(tx: tx, scope: scope)
             var agent = try conversation.agentID.flatMap { try agents.find($0) }
             if agent?.isActive != true { agent = try agents.firstActive() }
-            let messages = try MessageStore(tx: tx, scope: scope)
-                .latest(agent?.settings.history ?? 1, in: job.conversation)
+            let history = max(agent?.settings.history ?? 1, 1)
+            // One more, as the last may be an answer to what is older.
+            let latest = try MessageStore(tx: tx, scope: scope).latest(history + 1, in: job.conversation)
+            let messages = Array(ReplyTask.inOrder(latest).suffix(history))
             guard let agent, let last = messages.last, last.direction == .inbound else {
                 conversation.replyState = .idle
                 try conversations.save(conversation)
@@ -146,13 +148,30 @@ struct Replier: Sendable {
             if newest != task.answers {
                 // The contact wrote on while the agent was answering.
                 conversation.replyState = .queued
-                try ReplyJob.request(tx, conversation, message, scope, now)
+                try ReplyJob.enqueue(tx, conversation, scope, now)
             }
             try conversations.save(conversation)
         }
     }
 
     // MARK: Failure
+
+    /// Ends the job of an answer that no longer counts.
+    ///
+    /// When the conversation is back with the agent by now and the contact has written since, the message found this job
+    /// running and asked for none of its own.
+    private func giveWay(_ task: ReplyTask, _ context: JobContext) async throws {
+        let scope = context.scope
+        let now = now()
+        try await database.write(scope) { tx in
+            let conversation = try ConversationStore(tx: tx, scope: scope).findLocked(task.conversation)
+            try context.finish(in: tx)
+            guard let conversation, conversation.isOpen, conversation.handler == .agent,
+                conversation.replyState == .queued
+            else { return }
+            try ReplyJob.enqueue(tx, conversation, scope, now)
+        }
+    }
 
     private func fail(_ task: ReplyTask, _ context: JobContext, because error: any Error) async throws {
         let reason = Self.reason(for: error)

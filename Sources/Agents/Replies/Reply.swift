@@ -20,6 +20,23 @@ struct ReplyTask: Sendable {
         return last.utf8.count >= 24 ? last : words.suffix(2).joined(separator: "\n")
     }
 
+    /// Moves each answer to behind the message that it answers.
+    ///
+    /// What the contact wrote while it was being written then comes after it, and is seen to be unanswered. An answer to
+    /// what is not among the messages is older than all of them.
+    static func inOrder(_ messages: [Message]) -> [Message] {
+        var ordered: [Message] = []
+        for message in messages {
+            guard message.role == .assistant, let question = message.metadata["in_reply_to"]?.string else {
+                ordered.append(message)
+                continue
+            }
+            let place = ordered.lastIndex { $0.id.description == question }
+            ordered.insert(message, at: place.map { $0 + 1 } ?? 0)
+        }
+        return ordered
+    }
+
     var modelMessages: [ModelMessage] {
         messages.filter { $0.role != .system }.map {
             ModelMessage($0.direction == .inbound ? .contact : .agent, $0.content)
