@@ -35,6 +35,15 @@ package struct ReplyJob: Job {
     /// While a job for the conversation waits or runs this adds none: the job looks for newer messages, under the lock
     /// of the conversation, before it ends.
     package static let request: ReplyRequest = { tx, conversation, _, scope, now in
+        try enqueue(tx, conversation, scope, now)
+    }
+
+    static func enqueue(
+        _ tx: any Transaction,
+        _ conversation: Conversation,
+        _ scope: OrganizationScope,
+        _ now: Timestamp
+    ) throws {
         try tx.enqueue(
             ReplyJob(conversation: conversation.id),
             in: scope,

@@ -2,7 +2,7 @@ package import Jobs
 import Kernel
 package import Storage
 
-/// Writes one line for each event of the feed.
+/// Writes one line for each event of the feed, once even when the feed is read again.
 package struct AuditConsumer: EventConsumer {
     package let name = "audit"
 
@@ -26,6 +26,7 @@ package struct AuditConsumer: EventConsumer {
                 VALUES (\(event.organization), \(event.id), \(user), \(event.actorKind), \(event.actorID), \(event.type),
                     \(event.resource), \(event.subject), \(event.changes), \(event.address.map(InetText.init)),
                     \(event.userAgent), \(event.requestID), \(event.createdAt))
+                ON CONFLICT DO NOTHING
                 """
             )
         }

@@ -142,6 +142,9 @@ final class PostgresConnection {
         }
         var settings: [(String, String)] = [
             ("TimeZone", "UTC"), ("DateStyle", "ISO, YMD"), ("statement_timeout", String(timeout.wholeMilliseconds)),
+            // Plans are kept, and one that was made while a table was small would read all of it later. Under
+            // SERIALIZABLE that also locks all of it against everybody's changes.
+            ("enable_seqscan", "off"),
         ]
         if timeout > .zero {
             // A node that hangs in the middle of a transaction does not hold its locks for ever.
