@@ -94,7 +94,7 @@ let package = Package(
         ),
         .target(
             name: "Knowledge",
-            dependencies: ["Kernel", "Storage", "Jobs", "Web"],
+            dependencies: ["Kernel", "Storage", "Jobs", "Web", logging],
             exclude: ["README.md"],
             swiftSettings: strict
         ),

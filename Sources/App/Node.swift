@@ -66,6 +66,7 @@ package struct Node: Sendable {
             database: database,
             embedder: Self.embedder(settings, outbound),
             cacheBudget: settings.vectorMemory,
+            logger: logger,
             now: now
         )
         messaging = MessagingModule(
@@ -215,16 +216,11 @@ private struct DatabaseService: Service {
 extension Node {
     /// The OpenAPI description as JSON text.
     ///
-    /// Needs no database of its own: an empty one in memory stands in.
+    /// Nothing is read for it, so no database has to be there.
     package static func apiDescription(_ settings: Settings, logger: Logger) async throws -> String {
-        let database = try SQLiteDatabase(
-            configuration: SQLiteConfiguration(path: ":memory:", readers: 1),
-            signals: SignalHub(),
-            logger: logger
-        )
         let node = try await Node(
             settings: settings,
-            database: database,
+            database: AbsentDatabase(),
             secretKey: Secret(String(repeating: "0", count: 64)),
             metrics: PrometheusRegistry(),
             logger: logger
@@ -233,4 +229,33 @@ extension Node {
         await node.stop()
         return text
     }
+}
+
+/// Stands in where a node is built only to be described.
+private struct AbsentDatabase: Database {
+    let dialect = Dialect.sqlite
+    let signals = SignalHub()
+
+    func read<Value: Sendable>(
+        in scope: DataScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        throw StorageError.closed
+    }
+
+    func write<Value: Sendable>(
+        in scope: DataScope,
+        isolation: Isolation,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        throw StorageError.closed
+    }
+
+    func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value {
+        throw StorageError.closed
+    }
+
+    func run() async throws { throw StorageError.closed }
+
+    func close() async {}
 }

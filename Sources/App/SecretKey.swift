@@ -19,7 +19,9 @@ package enum SecretKeyFile {
     }
 
     /// Reads the key, or makes one where there is none; the file can be read by its owner only.
-    package static func load(in directory: String) throws -> Secret {
+    package static func load(in directory: String) throws -> Secret { try load(in: directory, isRetry: false) }
+
+    private static func load(in directory: String, isRetry: Bool) throws -> Secret {
         let path = directory + "/secret.key"
         if let text = try? String(contentsOfFile: path, encoding: .utf8) {
             let key = text.filter { !$0.isWhitespace }
@@ -31,7 +33,10 @@ package enum SecretKeyFile {
         let file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600)
         guard file >= 0 else {
             // Another process was faster: its key is the one that counts.
-            if errno == EEXIST { return try load(in: directory) }
+            if errno == EEXIST {
+                guard !isRetry else { throw Failure(description: "\(path) exists and cannot be read") }
+                return try load(in: directory, isRetry: true)
+            }
             throw Failure(description: "\(path) cannot be written: \(String(cString: strerror(errno)))")
         }
         defer { close(file) }

@@ -31,7 +31,7 @@ package struct Setting: Sendable {
     static let databaseConnections = Setting(
         "database.connections",
         "Connections to PostgreSQL, 2–200.",
-        default: "12"
+        default: "16"
     )
     static let host = Setting("host", "The address to listen on.", default: "127.0.0.1")
     static let port = Setting("port", "The port to listen on, 0–65535; 0 lets the system choose.", default: "8080")

@@ -1,5 +1,6 @@
 package import Jobs
 package import Kernel
+package import Logging
 package import Storage
 package import Web
 
@@ -14,10 +15,16 @@ package struct KnowledgeModule: Sendable {
         database: any Database,
         embedder: any Embedder,
         cacheBudget: Int,
+        logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
         sources = KnowledgeSourceService(database: database, now: now)
-        search = KnowledgeSearch(database: database, embedder: embedder, cacheBudget: cacheBudget)
+        search = KnowledgeSearch(
+            database: database,
+            embedder: embedder,
+            cacheBudget: cacheBudget,
+            logger: logger
+        )
         trainer = Trainer(database: database, embedder: embedder, now: now)
     }
 

@@ -25,6 +25,7 @@ package struct MessagingModule: Sendable {
         contacts = ContactService(database: database, now: now)
         conversations = ConversationService(
             database: database,
+            requestReply: requestReply,
             countConversation: countConversation,
             agentExists: agentExists,
             now: now

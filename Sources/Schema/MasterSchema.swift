@@ -223,6 +223,7 @@ enum MasterSchema {
             """,
             "CREATE INDEX conversations_created_at_idx ON conversations (organization_id, created_at, id)",
             "CREATE INDEX conversations_status_idx ON conversations (organization_id, status, created_at, id)",
+            "CREATE INDEX conversations_channel_idx ON conversations (organization_id, channel_id, created_at, id)",
             "CREATE INDEX conversations_contact_idx ON conversations (organization_id, contact_id, created_at, id)",
             """
             CREATE TABLE messages (
@@ -345,7 +346,6 @@ enum MasterSchema {
             CREATE UNIQUE INDEX document_chunks_organization_id_knowledge_source_id_ordinal_key
             ON document_chunks (organization_id, knowledge_source_id, ordinal)
             """,
-            "CREATE INDEX document_chunks_model_idx ON document_chunks (organization_id, embedding_model)",
             RowSecurity.postgres("ALTER TABLE document_chunks ALTER COLUMN embedding_vector SET STORAGE PLAIN"),
         ] + FullText.index("document_chunks", column: "content")
             + RowSecurity.tenant("knowledge_sources") + RowSecurity.tenant("knowledge_documents")
@@ -500,6 +500,7 @@ enum MasterSchema {
             CREATE UNIQUE INDEX call_sessions_organization_id_external_call_id_key
             ON call_sessions (organization_id, external_call_id) WHERE external_call_id IS NOT NULL
             """,
+            "CREATE INDEX call_sessions_contact_idx ON call_sessions (organization_id, contact_id)",
             "CREATE INDEX call_sessions_started_at_idx ON call_sessions (organization_id, started_at, id)",
             """
             CREATE TABLE call_turns (

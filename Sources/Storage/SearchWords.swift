@@ -59,6 +59,12 @@ package struct SearchWords: Sendable {
         return "\(column) : (\(terms.joined(separator: match == .all ? " AND " : " OR ")))"
     }
 
+    /// The condition for `@@`: the words, and the organization's own word that each row's vector holds.
+    package func condition(_ match: Match, in scope: OrganizationScope) -> SQL {
+        let organization = "o" + scope.id.description.filter { $0 != "-" }
+        return "(CAST(\(organization) AS tsquery) && to_tsquery('simple', \(tsquery(match))))"
+    }
+
     /// A query for `to_tsquery('simple', …)`, folded as the index is.
     package func tsquery(_ match: Match, prefixLength: Int = 4) -> String {
         let terms = words.map { word in
@@ -76,6 +82,9 @@ package enum SearchFolding {
     private static let lower = "àáâãäåāăąçćĉċčďèéêëēĕėęěĝğġģĥìíîïĩīĭįĵķĺļľñńņňòóôõöōŏőŕŗřśŝşšţťùúûüũūŭůűųŵýÿŷźżž"
     private static let upper = "ÀÁÂÃÄÅĀĂĄÇĆĈĊČĎÈÉÊËĒĔĖĘĚĜĞĠĢĤÌÍÎÏĨĪĬĮĴĶĹĻĽÑŃŅŇÒÓÔÕÖŌŎŐŔŖŘŚŜŞŠŢŤÙÚÛÜŨŪŬŮŰŲŴÝŸŶŹŻŽ"
     private static let base = "aaaaaaaaacccccdeeeeeeeeegggghiiiiiiiijklllnnnnoooooooorrrssssttuuuuuuuuuuwyyyzzz"
+
+    /// Signs that PostgreSQL's parser would keep inside a word, such as an address or a version; FTS5 splits at them.
+    package static let separators = "-./@:_+#&=?%~\\"
 
     /// The letters that `translate` replaces, and what it replaces them with, place by place.
     package static let marked = lower + upper
@@ -110,7 +119,7 @@ extension Transaction {
                 \(SQL(trusted: table)).rowid IN (SELECT rowid FROM \(search) WHERE \(search) MATCH \(query))
                 """
         case .postgres:
-            return "\(SQL(trusted: table)).search_words @@ to_tsquery('simple', \(words.tsquery(match)))"
+            return "\(SQL(trusted: table)).search_words @@ \(words.condition(match, in: scope))"
         }
     }
 }

@@ -41,7 +41,12 @@ struct IsolationTests {
         return state
     }
 
-    private func send(_ endpoint: Endpoint, _ path: String, as client: TestClient, in tenant: Tenant) async throws
+    private func send(
+        _ endpoint: Endpoint,
+        _ path: String,
+        as client: TestClient,
+        in tenant: Tenant
+    ) async throws
         -> TestReply
     {
         var body: JSON?
@@ -95,7 +100,10 @@ struct IsolationTests {
                     let path = endpoint.target(in: blue)
                     for client in [blue.owner, blue.apiKey] {
                         let reply = try await client.send(
-                            endpoint.method.rawValue, path, body: JSON.object(body).bytes)
+                            endpoint.method.rawValue,
+                            path,
+                            body: JSON.object(body).bytes
+                        )
                         let userOnly = client.token == blue.apiKey.token && reply.code == "auth.user_required"
                         #expect(reply.status == 404 || userOnly, "\(endpoint.name) \(property.name): \(reply.text)")
                     }
@@ -123,7 +131,8 @@ struct IsolationTests {
                         let reply = try await blue.owner.get(path)
                         #expect(reply.status == 404 || reply.json["data"]?.array == [], "\(path): \(reply.text)")
                         let ownFilter = try await blue.owner.get(
-                            "\(own)\(separator)\(parameter.name)=\(blue.ids[noun]?.first ?? "")")
+                            "\(own)\(separator)\(parameter.name)=\(blue.ids[noun]?.first ?? "")"
+                        )
                         #expect(ownFilter.json["data"]?.array?.isEmpty == false, "\(path) finds nothing of one's own")
                     } else if parameter.schema.isUUID {
                         Issue.record("what is \(parameter.name) of \(endpoint.name)?")
@@ -171,7 +180,8 @@ struct IsolationTests {
                 Set(authenticated.filter { $0.permission == nil }.map(\.name)) == [
                     "POST /api/v1/auth/logout", "POST /api/v1/auth/switch", "POST /api/v1/organizations",
                     "GET /api/v1/me", "PATCH /api/v1/me", "POST /api/v1/me/password",
-                ])
+                ]
+            )
             for permission in Permission.all {
                 let endpoints = authenticated.filter { $0.permission == permission }
                 let others = Permission.all.filter { $0 != permission }
@@ -184,7 +194,8 @@ struct IsolationTests {
                     let allowed = try await send(endpoint, nowhere, as: with, in: blue)
                     #expect(
                         allowed.code != "auth.forbidden" && allowed.status != 401,
-                        "\(endpoint.name): \(allowed.status) \(allowed.text)")
+                        "\(endpoint.name): \(allowed.status) \(allowed.text)"
+                    )
                     let expected = endpoint.parameterNames.isEmpty ? allowed.status : 404
                     #expect(allowed.status == expected, "\(endpoint.name): \(allowed.status) \(allowed.text)")
                 }
@@ -199,7 +210,8 @@ struct IsolationTests {
                 Set(app.node.endpoints.filter { !$0.isAuthenticated }.map(\.name)) == [
                     "POST /api/v1/auth/signup", "POST /api/v1/auth/login", "POST /api/v1/auth/refresh",
                     "GET /api/v1/plans", "GET /api/v1/plans/comparison",
-                ])
+                ]
+            )
             for endpoint in app.node.endpoints where endpoint.isAuthenticated {
                 let reply = try await send(endpoint, endpoint.target(in: blue), as: app.stranger, in: blue)
                 #expect(reply.status == 401 && reply.code == "auth.required", "\(endpoint.name): \(reply.text)")
@@ -210,9 +222,14 @@ struct IsolationTests {
     private func key(of tenant: Tenant, holding permissions: [Permission]) async throws -> TestClient {
         let reply = try await tenant.owner.post(
             "/api/v1/api-keys",
-            ["name": "Limited", "permissions": .array(permissions.map { .string($0.name) })])
+            ["name": "Limited", "permissions": .array(permissions.map { .string($0.name) })]
+        )
         let token = try #require(reply.json["key"]?.string, "\(reply.status) \(reply.text)")
         return TestClient(
-            app: tenant.owner.app, token: token, organization: tenant.owner.organization, user: tenant.owner.user)
+            app: tenant.owner.app,
+            token: token,
+            organization: tenant.owner.organization,
+            user: tenant.owner.user
+        )
     }
 }

@@ -114,10 +114,10 @@ final class Gate: Sendable {
         for resume in waiting { resume() }
     }
 
-    /// At most ten seconds, so that a mistake fails a test instead of hanging it.
+    /// At most two minutes, so that a mistake fails a test instead of hanging it.
     func wait() async {
         let timer = Task {
-            try await Task.sleep(for: .seconds(10))
+            try await Task.sleep(for: .seconds(120))
             Issue.record("nobody opened the gate")
             open()
         }
@@ -125,11 +125,11 @@ final class Gate: Sendable {
         timer.cancel()
     }
 
-    /// Blocks the thread, at most ten seconds.
+    /// Blocks the thread, at most two minutes.
     func waitInBody() {
         let semaphore = DispatchSemaphore(value: 0)
         whenOpen { semaphore.signal() }
-        if semaphore.wait(timeout: .now() + 10) == .timedOut { Issue.record("nobody opened the gate") }
+        if semaphore.wait(timeout: .now() + 120) == .timedOut { Issue.record("nobody opened the gate") }
     }
 
     private func whenOpen(_ resume: @escaping @Sendable () -> Void) {

@@ -108,8 +108,35 @@ package func withDatabase<Value>(
     }
 }
 
+/// Runs `body` with the URL of a fresh database of its own, as `KUVEND_DATABASE_URL` takes it, and deletes it afterwards.
+///
+/// For tests that start other processes or open it more than once.
+package func withDatabaseURL<Value>(
+    on kind: TestDatabase.Kind,
+    migrations: [Migration],
+    isolation: isolated (any _Concurrency.Actor)? = #isolation,
+    _ body: (String) async throws -> Value
+) async throws -> Value {
+    let copy: TestDatabaseCopy =
+        switch kind {
+        case .sqlite: try await SQLiteTestDatabase.copy(of: migrations)
+        case .postgres: try await PostgresTestDatabase.copy(of: migrations)
+        }
+    let value: Value
+    do {
+        value = try await body(copy.url)
+    } catch {
+        // What went wrong first is what counts.
+        try? await copy.delete()
+        throw error
+    }
+    try await copy.delete()
+    return value
+}
+
 /// A copy that exists already and must be deleted.
 struct TestDatabaseCopy: Sendable {
+    let url: String
     let open: @Sendable (TestDatabase.Limits, SignalHub) async throws -> any Database
     let delete: @Sendable () async throws -> Void
 }
@@ -159,6 +186,7 @@ private enum SQLiteTestDatabase {
         let file = directory.appendingPathComponent("test-\(ID<TestDatabaseCopy>()).sqlite")
         try FileManager.default.copyItem(at: template, to: file)
         return TestDatabaseCopy(
+            url: "sqlite:\(file.path)",
             open: { limits, signals in try open(file, limits, signals) },
             delete: {
                 for suffix in ["", "-wal", "-shm"] where FileManager.default.fileExists(atPath: file.path + suffix) {

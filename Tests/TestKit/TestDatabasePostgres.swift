@@ -35,6 +35,7 @@ enum PostgresTestDatabase {
             let name = "test_\(getpid())_\(String(UInt64.random(in: 0...(.max)), radix: 36))"
             try await command(at: url) { try $0.create(name, from: template) }
             return TestDatabaseCopy(
+                url: try uri(of: name, at: url),
                 open: { limits, signals in
                     try await PostgresDatabase(
                         configuration: PostgresConfiguration(
@@ -93,8 +94,24 @@ enum PostgresTestDatabase {
         await close(session)
     }
 
-    /// The URL with another database in it.
+    /// The URL with another database in it, as libpq's words.
     private static func address(of name: String, at url: String) throws -> Secret {
+        let text = try parameters(of: name, at: url).map { key, value in
+            let escaped = value.replacing("\\", with: "\\\\").replacing("'", with: "\\'")
+            return "\(key)='\(escaped)'"
+        }
+        return Secret(text.joined(separator: " "))
+    }
+
+    /// The URL with another database in it, as a URL.
+    private static func uri(of name: String, at url: String) throws -> String {
+        let text = try parameters(of: name, at: url).map { key, value in
+            "\(key)=\(value.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? "")"
+        }
+        return "postgresql://?" + text.joined(separator: "&")
+    }
+
+    private static func parameters(of name: String, at url: String) throws -> [String: String] {
         guard name.hasPrefix("test_") else { throw TestDatabaseError(description: "\(name) is no test database") }
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(url, &message) else {
@@ -111,11 +128,7 @@ enum PostgresTestDatabase {
             if let value = option.pointee.val, key != "dbname" { pairs[key] = String(cString: value) }
             option += 1
         }
-        let text = pairs.map { key, value in
-            let escaped = value.replacing("\\", with: "\\\\").replacing("'", with: "\\'")
-            return "\(key)='\(escaped)'"
-        }
-        return Secret(text.joined(separator: " "))
+        return pairs
     }
 
     private static func command<Value: Sendable>(

@@ -55,11 +55,11 @@ package struct AIAgentService: Sendable {
             if let settings = changes.settings { agent.settings = settings }
             if let isActive = changes.isActive { agent.isActive = isActive }
             let changed = JSON.changes([
-                ("name", .string(old.name), .string(agent.name)),
-                ("instructions", .string(old.instructions), .string(agent.instructions)),
-                ("model", .string(old.model), .string(agent.model)),
-                ("settings", old.settings.json, agent.settings.json),
-                ("is_active", .bool(old.isActive), .bool(agent.isActive)),
+                .of("name", .string(old.name), .string(agent.name)),
+                .of("instructions", .string(old.instructions), .string(agent.instructions)),
+                .of("model", .string(old.model), .string(agent.model)),
+                .of("settings", old.settings.json, agent.settings.json),
+                .of("is_active", .bool(old.isActive), .bool(agent.isActive)),
             ])
             guard let changed else { return old }
             agent.touch(at: now)

@@ -54,8 +54,17 @@ struct Replier: Sendable {
             let latest = try MessageStore(tx: tx, scope: scope).latest(history + 1, in: job.conversation)
             let messages = Array(ReplyTask.inOrder(latest).suffix(history))
             guard let agent, let last = messages.last, last.direction == .inbound else {
-                conversation.replyState = .idle
-                try conversations.save(conversation)
+                if conversation.awaitsReply {
+                    let reason = agent == nil ? "No agent is active." : nil
+                    try StreamStore(tx: tx, scope: scope).append(
+                        agent == nil ? .replyFailed : .replyCancelled,
+                        to: &conversation,
+                        data: reason.map { ["reason": .string($0)] } ?? [:],
+                        at: now
+                    )
+                    conversation.endReply(agent == nil ? .failed : .idle, error: reason, at: now)
+                    try conversations.save(conversation)
+                }
                 try context.finish(in: tx)
                 return nil
             }
@@ -119,23 +128,26 @@ struct Replier: Sendable {
         let scope = context.scope.acting(as: .agent(task.agent.id))
         let now = now()
         let cost = prices.cost(of: draft.completion.usage, model: draft.completion.model)
-        let message = Message(
-            conversationID: task.conversation,
-            role: .assistant,
-            content: draft.text,
-            metadata: draft.metadata(agent: task.agent, answers: task.answers, cost: cost),
-            at: now
-        )
+        let id = ID<Message>()
+        let metadata = draft.metadata(agent: task.agent, answers: task.answers, cost: cost)
         try await database.write(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
             else { throw ReplyInterrupted() }
             try context.finish(in: tx)
+            let message = Message(
+                id: id,
+                conversationID: task.conversation,
+                role: .assistant,
+                content: draft.text,
+                metadata: metadata,
+                at: conversation.nextMessageTime(now)
+            )
             let messages = MessageStore(tx: tx, scope: scope)
             let newest = try messages.latestInbound(in: task.conversation)
             try messages.insert(message)
             conversation.endReply(.idle, error: nil, at: now)
-            conversation.lastMessageAt = now
+            conversation.lastMessageAt = message.createdAt
             try StreamStore(tx: tx, scope: scope).append(
                 .replyCompleted,
                 to: &conversation,
@@ -176,9 +188,14 @@ struct Replier: Sendable {
     private func fail(_ task: ReplyTask, _ context: JobContext, because error: any Error) async throws {
         let reason = Self.reason(for: error)
         let isTransient = (error as? ProviderError)?.isTransient ?? true
-        // The follow-up of the job tells the conversation: see `abandon`.
-        guard isTransient, !context.isLastAttempt else { throw JobFailure.permanent(reason) }
+        // Stopped from outside: the runner knows whether the node shuts down or the time is over.
+        if (error as? ProviderError)?.kind == .cancelled { throw CancellationError() }
         let now = now()
+        guard isTransient, !context.isLastAttempt else {
+            if try await beginAnew(task, context, now) { return }
+            // The follow-up of the job tells the conversation: see `abandon`.
+            throw JobFailure.permanent(reason)
+        }
         let wait = (error as? ProviderError)?.retryAfter ?? .zero
         try await database.write(context.scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: context.scope)
@@ -193,6 +210,25 @@ struct Replier: Sendable {
                 try conversations.save(conversation)
             }
             try context.retry(in: tx, after: wait, reason: reason, now: now)
+        }
+    }
+
+    /// What the contact wrote during the last attempt has attempts of its own.
+    ///
+    /// - Returns: Whether there is such a message; a new job is asked for then.
+    private func beginAnew(_ task: ReplyTask, _ context: JobContext, _ now: Timestamp) async throws -> Bool {
+        let scope = context.scope
+        return try await database.write(scope) { tx in
+            let conversations = ConversationStore(tx: tx, scope: scope)
+            guard var conversation = try conversations.findLocked(task.conversation),
+                conversation.epoch == task.epoch,
+                try MessageStore(tx: tx, scope: scope).latestInbound(in: task.conversation) != task.answers
+            else { return false }
+            try context.finish(in: tx)
+            conversation.endReply(.queued, error: nil, at: now)
+            try ReplyJob.enqueue(tx, conversation, scope, now)
+            try conversations.save(conversation)
+            return true
         }
     }
 

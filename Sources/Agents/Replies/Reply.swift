@@ -53,7 +53,7 @@ struct ReplyDraft: Sendable {
 
     /// What the message tells about itself.
     ///
-    /// See `docs/api/messages.md`.
+    ///
     func metadata(agent: AIAgent, answers: ID<Message>, cost: ModelPrices.Cost?) -> JSON {
         let cited = Citations.numbers(in: text, of: passages)
         let citations: [JSON] = cited.compactMap { number in

@@ -34,7 +34,7 @@ package struct ReplyJob: Job {
     ///
     /// While a job for the conversation waits or runs this adds none: the job looks for newer messages, under the lock
     /// of the conversation, before it ends.
-    package static let request: ReplyRequest = { tx, conversation, _, scope, now in
+    package static let request: ReplyRequest = { tx, conversation, scope, now in
         try enqueue(tx, conversation, scope, now)
     }
 

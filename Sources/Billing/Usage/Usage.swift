@@ -99,11 +99,18 @@ package struct UsageService: Sendable {
                 (try row.next(ID<OrganizationEntity>.self), try row.next(Timestamp.self))
             }
         }
+        var failure: (any Error)?
         for (organization, start) in due {
             let scope = OrganizationScope.job(of: organization)
-            try await database.write(scope) { tx in
-                try UsageStore(tx: tx, scope: scope).rollUp(start.month, at: now)
+            do {
+                try await database.write(scope) { tx in
+                    try UsageStore(tx: tx, scope: scope).rollUp(start.month, at: now)
+                }
+            } catch {
+                // Those behind it are rolled up all the same.
+                failure = error
             }
         }
+        if let failure { throw failure }
     }
 }

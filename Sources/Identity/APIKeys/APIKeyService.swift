@@ -55,7 +55,7 @@ package struct APIKeyService: Sendable {
         return try await database.write(scope) { tx in
             let keys = APIKeyStore(tx: tx, scope: scope)
             var key = try keys.get(id)
-            guard let changes = JSON.changes([("name", .string(key.name), .string(name))]) else { return key }
+            guard let changes = JSON.changes([.of("name", .string(key.name), .string(name))]) else { return key }
             key.name = name
             try keys.rename(id, to: name)
             try tx.record(.apiKey(IdentityEvents.apiKeyUpdated, key, changes), in: scope, now: now)

@@ -91,7 +91,7 @@ package struct MembershipService: Sendable {
             if member.user.organizationID == scope.id {
                 try UserStore(tx: tx, scope: scope).setRole(role, of: user, at: now)
             }
-            let changes = JSON.changes([("role", .string(old.rawValue), .string(role.rawValue))])
+            let changes = JSON.changes([.of("role", .string(old.rawValue), .string(role.rawValue))])
             try tx.record(.member(IdentityEvents.memberUpdated, user, role, changes), in: scope, now: now)
             return member
         }

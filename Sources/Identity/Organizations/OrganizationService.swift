@@ -94,9 +94,9 @@ package struct OrganizationService: Sendable {
             }
             if let settings = changes.settings { organization.settings = settings }
             let changes = JSON.changes([
-                ("name", .string(old.name), .string(organization.name)),
-                ("slug", .string(old.slug), .string(organization.slug)),
-                ("settings", old.settings, organization.settings),
+                .of("name", .string(old.name), .string(organization.name)),
+                .of("slug", .string(old.slug), .string(organization.slug)),
+                .redacted("settings", old.settings, organization.settings),
             ])
             guard let changes else { return old }
             organization.touch(at: now)

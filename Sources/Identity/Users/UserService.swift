@@ -75,7 +75,7 @@ package struct UserService: Sendable {
             if let image = changes.image { user.image = image }
             // The audit log names the fields that changed, not the personal data in them.
             let changed = JSON.changes([
-                ("name", .string(old.name), .string(user.name)), ("image", .text(old.image), .text(user.image)),
+                .of("name", .string(old.name), .string(user.name)), .of("image", .text(old.image), .text(user.image)),
             ])
             guard let fields = changed?.object?.keys else { return old }
             user.touch(at: now)

@@ -43,6 +43,8 @@ struct Trainer: Sendable {
         do {
             try await attempt(job, context)
         } catch let error as ProviderError {
+            // Stopped from outside: the runner knows whether the node shuts down or the time is over.
+            if error.kind == .cancelled { throw CancellationError() }
             throw error.isTransient
                 ? JobFailure.retry(after: error.retryAfter ?? .zero, reason: error.message)
                 : JobFailure.permanent(error.message)

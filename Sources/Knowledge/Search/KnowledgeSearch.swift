@@ -1,5 +1,7 @@
 package import Kernel
+package import Logging
 package import Storage
+import Web
 
 /// A chunk that was found, and how.
 package struct FoundChunk: Sendable {
@@ -24,10 +26,12 @@ package struct KnowledgeSearch: Sendable {
     let database: any Database
     let embedder: any Embedder
     let cache: VectorCache
+    let logger: Logger
 
     /// - Parameters:
     ///   - cacheBudget: Bytes of memory for vectors.
-    package init(database: any Database, embedder: any Embedder, cacheBudget: Int) {
+    package init(database: any Database, embedder: any Embedder, cacheBudget: Int, logger: Logger) {
+        self.logger = logger
         self.database = database
         self.embedder = embedder
         cache = VectorCache(database: database, budget: cacheBudget)
@@ -38,9 +42,7 @@ package struct KnowledgeSearch: Sendable {
         let words = SearchWords(question).withoutCommonWords
         let vectors = try await cache.vectors(in: scope, model: embedder.model)
         var byMeaning: [(id: ID<DocumentChunk>, score: Float)] = []
-        if vectors.count > 0,
-            let query = try await embedder.embed([question], for: scope.id, deadline: .now + .seconds(20)).first
-        {
+        if vectors.count > 0, let query = try await vector(of: question, in: scope) {
             byMeaning = try vectors.nearest(to: query, limit: Self.candidates)
                 .filter { $0.score >= embedder.relevance }
         }
@@ -68,6 +70,20 @@ package struct KnowledgeSearch: Sendable {
                     similarity: similarities[match.id]
                 )
             }
+        }
+    }
+
+    /// The question as a vector; nil when the embedder cannot make one now. The ranking by words does without it.
+    private func vector(of question: String, in scope: OrganizationScope) async throws -> [Float]? {
+        do {
+            let vectors = try await embedder.embed([question], for: scope.id, deadline: .now + .seconds(10))
+            return vectors.first.flatMap { vector in
+                vector.count == EmbeddingShape.dimensions && vector.allSatisfy(\.isFinite) ? vector : nil
+            }
+        } catch {
+            guard error.kind != .cancelled else { throw CancellationError() }
+            logger.warning("a search does without vectors", metadata: ["error": "\(error.message)"])
+            return nil
         }
     }
 

@@ -18,8 +18,12 @@ struct OrganizationVectors: Sendable {
 
     var count: Int { scan.count }
 
+    private static let bytesPerChunk = LexicalEmbedding.dimensions * 4 + 64
+
     /// Roughly, in bytes.
-    var size: Int { scan.rows * (LexicalEmbedding.dimensions * 4 + 64) }
+    var size: Int { scan.rows * Self.bytesPerChunk }
+
+    static func fits(_ chunks: Int, in budget: Int) -> Bool { chunks <= budget / bytesPerChunk }
 
     /// Sources of which the database holds another version, to be loaded.
     func stale(_ versions: Versions) -> [ID<KnowledgeSource>] {
@@ -84,42 +88,40 @@ actor VectorCache {
 
     /// The organization's vectors as of now.
     ///
-    /// Searches that come while vectors are being read wait for them together.
+    /// Searches that come while vectors are being read wait for that one reading. An organization that alone is larger
+    /// than the budget has none here: its searches rank by words.
     func vectors(in scope: OrganizationScope, model: String) async throws -> OrganizationVectors {
         let key = Key(organization: scope.id, model: model)
-        if let refresh = entries[key]?.refresh { _ = try? await refresh.value }
-        let current = entries[key]?.vectors ?? OrganizationVectors()
-        let versions = try await database.read(scope) { tx in try Self.versions(tx, scope, model) }
-        var next = current
+        let (versions, chunks) = try await database.read(scope) { tx in try Self.versions(tx, scope) }
+        while let refresh = entries[key]?.refresh { _ = try? await refresh.value }
+        // From here to the next await nobody else can begin.
+        var next = entries[key]?.vectors ?? OrganizationVectors()
         next.forget(allBut: versions)
         let stale = next.stale(versions)
-        let vectors: OrganizationVectors
-        if stale.isEmpty {
-            vectors = next
-        } else {
-            let database = database
-            let base = next
-            let refresh = Task {
-                var vectors = base
-                for source in stale {
-                    guard let version = versions[source] else { continue }
-                    let loaded = try await database.read(scope) { tx in try Self.load(source, tx, scope, model) }
-                    vectors.add(source, version: version, vectors: loaded)
-                }
-                return vectors
-            }
-            entries[key, default: Entry()].refresh = refresh
-            defer { entries[key]?.refresh = nil }
-            vectors = try await refresh.value
+        if stale.isEmpty || !OrganizationVectors.fits(chunks, in: budget) {
+            if stale.isEmpty { keep(next, for: key) }
+            return stale.isEmpty ? next : OrganizationVectors()
         }
+        let base = next
+        let refresh = Task {
+            defer { entries[key]?.refresh = nil }
+            var vectors = base
+            for source in stale {
+                guard let version = versions[source] else { continue }
+                let loaded = try await database.read(scope) { tx in try Self.load(source, tx, scope, model) }
+                vectors.add(source, version: version, vectors: loaded)
+            }
+            keep(vectors, for: key)
+            return vectors
+        }
+        entries[key, default: Entry()].refresh = refresh
+        return try await refresh.value
+    }
+
+    private func keep(_ vectors: OrganizationVectors, for key: Key) {
         uses &+= 1
         entries[key, default: Entry()].vectors = vectors
         entries[key]?.lastUse = uses
-        evict(except: key)
-        return vectors
-    }
-
-    private func evict(except key: Key) {
         var total = entries.values.reduce(0) { $0 + $1.vectors.size }
         for (oldest, entry) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
             guard total > budget else { return }
@@ -127,24 +129,24 @@ actor VectorCache {
             total -= entry.vectors.size
             entries[oldest] = nil
         }
-        // One organization alone above the budget is served and not kept.
-        if total > budget { entries[key] = nil }
     }
 
     private static func versions(
         _ tx: any Transaction,
-        _ scope: OrganizationScope,
-        _ model: String
-    ) throws -> OrganizationVectors.Versions {
+        _ scope: OrganizationScope
+    ) throws -> (versions: OrganizationVectors.Versions, chunks: Int) {
+        var chunks = 0
         let rows = try tx.rows(
             """
-            SELECT id, updated_at FROM knowledge_sources
+            SELECT id, updated_at, chunk_count FROM knowledge_sources
             WHERE organization_id = \(scope.id) AND status = \(KnowledgeSource.Status.ready)
             """
         ) { row in
-            (try row.next(ID<KnowledgeSource>.self), try row.next(Timestamp.self))
+            let version = (try row.next(ID<KnowledgeSource>.self), try row.next(Timestamp.self))
+            chunks += min(max(try row.next(Int.self), 0), 1 << 32)
+            return version
         }
-        return Dictionary(rows) { first, _ in first }
+        return (Dictionary(rows) { first, _ in first }, chunks)
     }
 
     private static func load(

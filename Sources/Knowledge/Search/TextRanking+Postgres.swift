@@ -6,11 +6,11 @@ extension KnowledgeSearch {
     static func rankedByTSVector(_ words: SearchWords, _ scope: OrganizationScope) -> SQL {
         """
         SELECT c.id FROM document_chunks c
-        JOIN knowledge_sources s ON s.organization_id = c.organization_id AND s.id = c.knowledge_source_id,
-            to_tsquery('simple', \(words.tsquery(.any))) q
-        WHERE c.organization_id = \(scope.id) AND c.search_words @@ q
+        JOIN knowledge_sources s ON s.organization_id = c.organization_id AND s.id = c.knowledge_source_id
+        WHERE c.organization_id = \(scope.id) AND c.search_words @@ \(words.condition(.any, in: scope))
             AND s.status = \(KnowledgeSource.Status.ready)
-        ORDER BY ts_rank(c.search_words, q, 1) DESC, c.id LIMIT \(candidates)
+        ORDER BY ts_rank(c.search_words, to_tsquery('simple', \(words.tsquery(.any))), 1) DESC, c.id
+        LIMIT \(candidates)
         """
     }
 }

@@ -61,11 +61,11 @@ package struct ChannelService: Sendable {
             if let single = changes.singleConversation { channel.singleConversation = single }
             if let isActive = changes.isActive { channel.isActive = isActive }
             let changes = JSON.changes([
-                ("name", .string(old.name), .string(channel.name)),
-                ("settings", old.settings, channel.settings),
-                ("ai_agent_id", .id(old.agentID), .id(channel.agentID)),
-                ("single_conversation", .bool(old.singleConversation), .bool(channel.singleConversation)),
-                ("is_active", .bool(old.isActive), .bool(channel.isActive)),
+                .of("name", .string(old.name), .string(channel.name)),
+                .redacted("settings", old.settings, channel.settings),
+                .of("ai_agent_id", .id(old.agentID), .id(channel.agentID)),
+                .of("single_conversation", .bool(old.singleConversation), .bool(channel.singleConversation)),
+                .of("is_active", .bool(old.isActive), .bool(channel.isActive)),
             ])
             guard let changes else { return old }
             channel.touch(at: now)

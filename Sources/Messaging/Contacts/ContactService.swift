@@ -56,16 +56,16 @@ package struct ContactService: Sendable {
             if let metadata = changes.metadata { contact.metadata = metadata }
             // The audit log names the fields that changed, not the personal data in them.
             let changed = JSON.changes([
-                ("email", .text(old.email), .text(contact.email)), ("phone", .text(old.phone), .text(contact.phone)),
-                ("name", .text(old.name), .text(contact.name)),
-                ("external_id", .text(old.externalID), .text(contact.externalID)),
-                ("metadata", old.metadata, contact.metadata),
+                .redacted("email", .text(old.email), .text(contact.email)),
+                .redacted("phone", .text(old.phone), .text(contact.phone)),
+                .redacted("name", .text(old.name), .text(contact.name)),
+                .redacted("external_id", .text(old.externalID), .text(contact.externalID)),
+                .redacted("metadata", old.metadata, contact.metadata),
             ])
-            guard let fields = changed?.object?.keys else { return old }
+            guard let changed else { return old }
             contact.touch(at: now)
             try contacts.save(contact)
-            let redacted = JSON.object(JSONObject(fields.map { ($0, ["before": "redacted", "after": "redacted"]) }))
-            try tx.record(.contact(MessagingEvents.contactUpdated, contact, redacted), in: scope, now: now)
+            try tx.record(.contact(MessagingEvents.contactUpdated, contact, changed), in: scope, now: now)
             return contact
         }
     }

@@ -117,6 +117,15 @@ package struct Conversation: Sendable {
         touch(at: now)
     }
 
+    /// Whether an answer has been promised that has neither come nor been given up.
+    package var awaitsReply: Bool { replyState != .idle && replyState != .failed }
+
+    /// The time of the next message: later than that of the one before, whatever the clocks of the nodes say, so that
+    /// the order of times is the order in which messages were stored.
+    package func nextMessageTime(_ now: Timestamp) -> Timestamp {
+        lastMessageAt.map { max(now, $0 + .milliseconds(1)) } ?? now
+    }
+
     /// Takes the next place in the stream.
     package mutating func advance() -> Int64 {
         lastSequence &+= 1

@@ -100,9 +100,9 @@ extension Event {
                 "handled_by": .string(conversation.handler.rawValue),
             ],
             changes: JSON.changes([
-                ("status", .string(old.status.rawValue), .string(conversation.status.rawValue)),
-                ("handled_by", .string(old.handler.rawValue), .string(conversation.handler.rawValue)),
-                ("metadata", old.metadata, conversation.metadata),
+                .of("status", .string(old.status.rawValue), .string(conversation.status.rawValue)),
+                .of("handled_by", .string(old.handler.rawValue), .string(conversation.handler.rawValue)),
+                .redacted("metadata", old.metadata, conversation.metadata),
             ])
         )
     }

@@ -44,6 +44,7 @@ package typealias UsageCounter =
 
 package struct ConversationService: Sendable {
     let database: any Database
+    let requestReply: ReplyRequest
     let countConversation: UsageCounter
     /// Whether an agent exists, for channels and conversations that name one.
     let agentExists: @Sendable (_ tx: any Transaction, ID<AgentEntity>, OrganizationScope) throws -> Bool
@@ -103,6 +104,8 @@ package struct ConversationService: Sendable {
             var conversation = try conversations.lock(id)
             try check(conversation.updatedAt)
             let old = conversation
+            // Opened first, so that it can change hands in the same step; closed last.
+            if changes.status == .active { try conversation.move(to: .active, at: now) }
             if let handler = changes.handler { try conversation.hand(to: handler, at: now) }
             if let status = changes.status { try conversation.move(to: status, at: now) }
             if let metadata = changes.metadata, metadata != conversation.metadata {
@@ -111,8 +114,13 @@ package struct ConversationService: Sendable {
             }
             guard conversation.updatedAt != old.updatedAt else { return conversation }
             let stream = StreamStore(tx: tx, scope: scope)
-            if conversation.epoch != old.epoch, old.replyState != .idle, old.replyState != .failed {
+            if conversation.epoch != old.epoch, old.awaitsReply {
                 try stream.append(.replyCancelled, to: &conversation, at: now)
+            }
+            if conversation.isOpen, conversation.handler == .agent, old.handler == .human || !old.isOpen {
+                // The agent looks whether the contact is still waiting for a word.
+                conversation.replyState = .queued
+                try requestReply(tx, conversation, scope, now)
             }
             try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
             try conversations.save(conversation)

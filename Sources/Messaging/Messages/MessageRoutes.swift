@@ -1,6 +1,7 @@
 import HTTPTypes
 import Kernel
 import Storage
+import Synchronization
 import Web
 
 extension NewMessage {
@@ -149,10 +150,14 @@ struct MessageRoutes: Sendable {
         let stream = stream
         let scope = call.scope
         return .events(status: .created, replay: created) { writer in
+            // An answer that had begun before is one to an earlier message, so its end is not the end of this stream.
+            let hasBegun = Mutex(false)
             // The stream begins with the message itself, so that a client learns its id.
             try await stream.follow(id, in: scope, after: posted.sequence - 1) { entry in
+                if entry.kind == .replyStarted { hasBegun.withLock { $0 = true } }
                 try await writer.send(entry.event)
-                return !entry.kind.endsReply && posted.expectsReply
+                let isOver = entry.kind == .replyCompleted ? hasBegun.withLock { $0 } : entry.kind.endsReply
+                return posted.expectsReply && !isOver
             }
         }
     }

@@ -7,8 +7,7 @@ package import Storage
 /// App connects it to Agents.
 package typealias ReplyRequest =
     @Sendable (
-        _ tx: any Transaction, _ conversation: Conversation, _ message: Message, _ scope: OrganizationScope,
-        _ now: Timestamp
+        _ tx: any Transaction, _ conversation: Conversation, _ scope: OrganizationScope, _ now: Timestamp
     ) throws -> Void
 
 package struct MessageService: Sendable {
@@ -33,14 +32,7 @@ package struct MessageService: Sendable {
         in scope: OrganizationScope
     ) async throws -> Posted {
         let now = now()
-        let message = Message(
-            conversationID: conversationID,
-            role: new.role,
-            content: new.content,
-            externalID: new.externalID,
-            metadata: new.metadata,
-            at: now
-        )
+        let id = ID<Message>()
         return try await database.write(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             var conversation = try conversations.lock(conversationID)
@@ -48,19 +40,29 @@ package struct MessageService: Sendable {
                 throw ConversationError.notActive(conversation.id, conversation.status)
             }
             let old = conversation
+            let message = Message(
+                id: id,
+                conversationID: conversationID,
+                role: new.role,
+                content: new.content,
+                externalID: new.externalID,
+                metadata: new.metadata,
+                at: conversation.nextMessageTime(now)
+            )
             if case .user = scope.actor, message.role == .assistant { try conversation.hand(to: .human, at: now) }
             if message.direction == .inbound, conversation.handler == .agent {
                 if conversation.replyState != .answering { conversation.replyState = .queued }
                 conversation.replyError = nil
-                try requestReply(tx, conversation, message, scope, now)
+                try requestReply(tx, conversation, scope, now)
             }
-            conversation.lastMessageAt = now
+            conversation.lastMessageAt = message.createdAt
             conversation.touch(at: now)
             let stream = StreamStore(tx: tx, scope: scope)
             try MessageStore(tx: tx, scope: scope).insert(message)
             try stream.append(.messageCreated, to: &conversation, message: message.id, at: now)
             let sequence = conversation.lastSequence
             if conversation.handler != old.handler {
+                if old.awaitsReply { try stream.append(.replyCancelled, to: &conversation, at: now) }
                 try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
                 try tx.record(.conversationUpdated(conversation, from: old), in: scope, now: now)
             }
@@ -69,7 +71,7 @@ package struct MessageService: Sendable {
             return Posted(
                 message: message,
                 sequence: sequence,
-                expectsReply: conversation.replyState != .idle
+                expectsReply: message.direction == .inbound && conversation.handler == .agent
             )
         }
     }

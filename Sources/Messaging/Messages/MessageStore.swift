@@ -53,12 +53,13 @@ package struct MessageStore {
         )
     }
 
-    /// The newest messages of a conversation, oldest first.
+    /// The newest messages that contact and organization exchanged, oldest first; notes of the system are left out.
     package func latest(_ limit: Int, in conversation: Conversation.Identifier) throws -> [Message] {
         let rows: [Message] = try tx.all(
             """
             SELECT \(Self.columns) FROM messages
             WHERE organization_id = \(scope.id) AND conversation_id = \(conversation)
+                AND role <> \(Message.Role.system)
             ORDER BY created_at DESC, id DESC LIMIT \(limit)
             """
         )

@@ -22,6 +22,7 @@ package struct ConversationStream: Sendable {
     ) async throws {
         let waiter = database.signals.waiter(for: .conversation(conversation))
         var place = sequence
+        var looks = 0
         while !Task.isCancelled {
             let after = place
             let entries = try await database.read(scope) { tx in
@@ -31,7 +32,15 @@ package struct ConversationStream: Sendable {
                 guard try await deliver(entry) else { return }
                 place = entry.sequence
             }
-            if entries.isEmpty { await waiter.wait(atMost: Self.pollingInterval) }
+            guard entries.isEmpty else { continue }
+            await waiter.wait(atMost: Self.pollingInterval)
+            looks += 1
+            // From time to time, so that nobody waits for ever on an organization that was purged.
+            if looks % 20 == 0, try await !exists(conversation, in: scope) { return }
         }
+    }
+
+    private func exists(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Bool {
+        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).find(id) != nil }
     }
 }

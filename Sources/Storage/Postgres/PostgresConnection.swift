@@ -145,6 +145,8 @@ final class PostgresConnection {
             // Plans are kept, and one that was made while a table was small would read all of it later. Under
             // SERIALIZABLE that also locks all of it against everybody's changes.
             ("enable_seqscan", "off"),
+            // What has to be read whole all the same looks so expensive then that it would be compiled first.
+            ("jit", "off"),
         ]
         if timeout > .zero {
             // A node that hangs in the middle of a transaction does not hold its locks for ever.

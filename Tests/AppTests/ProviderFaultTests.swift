@@ -1,0 +1,394 @@
+import App
+import Jobs
+import Kernel
+import Simulators
+import Storage
+import Synchronization
+import TestKit
+import Testing
+
+/// What contacts and operators see when the provider of the model does not do its part.
+///
+/// Nothing runs by itself here: the tests move the clock and say when the worker looks for jobs.
+@Suite("A provider that fails")
+struct ProviderFaultTests {
+    /// What the provider does, and the word for it that the conversation shows.
+    struct Fault: Sendable, CustomTestStringConvertible {
+        let failure: OpenAISimulator.Failure
+        let reason: String
+
+        var testDescription: String { "\(failure)" }
+    }
+
+    private static let faults = [
+        Fault(failure: .status(500), reason: "overloaded"),
+        Fault(failure: .status(503), reason: "overloaded"),
+        Fault(failure: .rateLimited(), reason: "fewer calls"),
+        Fault(failure: .dropMidStream(after: 2), reason: "reached"),
+        Fault(failure: .endMidStream(after: 2), reason: "breaks off"),
+        Fault(failure: .garbage, reason: "cannot be used"),
+        Fault(failure: .noDone, reason: "end mark"),
+        Fault(failure: .errorEventMidStream(after: 2), reason: "overloaded"),
+    ]
+
+    @Test("is tried again, and answers once when it is back", arguments: TestDatabase.kinds, faults)
+    func recovers(on kind: TestDatabase.Kind, from fault: Fault) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 2, with: fault.failure)
+            let question = try await desk.ask("Where is my order?")
+
+            for attempt in 1...2 {
+                #expect(try await desk.work() == 1)
+                let state = try await desk.state()
+                #expect(state["reply_state"]?.string == "retrying")
+                #expect(state["reply_error"]?.string?.contains(fault.reason) == true, "\(state)")
+                #expect(try await desk.messages().map { $0["id"]?.string } == [question])
+                // 2 s and 4 s, and not before.
+                desk.clock.advance(by: .seconds(attempt * 2) - .milliseconds(1))
+                #expect(try await desk.work() == 0)
+                desk.clock.advance(by: .milliseconds(1))
+            }
+            #expect(try await desk.work() == 1)
+            try await desk.expectAnswers(to: [question])
+            #expect(try await desk.work() == 0)
+            let kinds = try await desk.events().map(\.kind).filter { $0 != "reply.delta" }
+            #expect(
+                kinds == [
+                    "message.created", "reply.started", "reply.retrying", "reply.started", "reply.retrying",
+                    "reply.started", "reply.completed",
+                ])
+            #expect(desk.simulator.counts.chats == 3)
+        }
+    }
+
+    @Test("is left alone for as long as it asks", arguments: TestDatabase.kinds)
+    func retryAfter(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(with: .status(503, retryAfter: 30))
+            let question = try await desk.ask("Where is my order?")
+            #expect(try await desk.work() == 1)
+            desk.clock.advance(by: .milliseconds(29_999))
+            #expect(try await desk.work() == 0)
+            desk.clock.advance(by: .milliseconds(1))
+            #expect(try await desk.work() == 1)
+            try await desk.expectAnswers(to: [question])
+        }
+    }
+
+    @Test("cannot be reached, and then can", arguments: TestDatabase.kinds)
+    func refusedConnection(on kind: TestDatabase.Kind) async throws {
+        // A port at which nobody listens any more.
+        let address = try await withOpenAISimulator { $0.baseURL }
+        let port = try #require(address.split(separator: ":").last?.split(separator: "/").first.flatMap { Int($0) })
+        let simulator = OpenAISimulator(port: port)
+        try await withDesk(on: kind, simulator, at: address) { desk in
+            let question = try await desk.ask("Where is my order?")
+            #expect(try await desk.work() == 1)
+            let state = try await desk.state()
+            #expect(state["reply_state"]?.string == "retrying")
+            #expect(state["reply_error"]?.string?.contains("cannot be reached") == true)
+            desk.clock.advance(by: .seconds(2))
+            try await simulator.whileRunning { _ in
+                #expect(try await desk.work() == 1)
+                try await desk.expectAnswers(to: [question])
+            }
+        }
+    }
+
+    @Test("has no quota left: one try, then a person must act", arguments: TestDatabase.kinds)
+    func quota(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(with: .quota)
+            let question = try await desk.ask("Where is my order?")
+            try await desk.workUntilIdle()
+            #expect(desk.simulator.counts.chats == 1)
+            try await desk.expectFailure("quota")
+
+            try await desk.retryQuarantined()
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [question])
+        }
+    }
+
+    @Test("fails to the last attempt: the conversation says so, and the job answers after all", arguments: TestDatabase.kinds)
+    func exhausted(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 6, with: .rateLimited())
+            let question = try await desk.ask("Where is my order?")
+            for attempt in 1...6 {
+                #expect(try await desk.work() == 1, "attempt \(attempt)")
+                desk.clock.advance(by: .seconds(60))
+            }
+            try await desk.workUntilIdle()
+            #expect(desk.simulator.counts.chats == 6)
+            try await desk.expectFailure("fewer calls")
+            #expect(try await desk.messages().map { $0["id"]?.string } == [question])
+
+            try await desk.retryQuarantined()
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [question])
+            #expect(try await desk.quarantined().isEmpty)
+        }
+    }
+
+    @Test("fails, and the contact's next message is answered all the same", arguments: TestDatabase.kinds)
+    func writesOnAfterFailure(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(with: .quota)
+            _ = try await desk.ask("Where is my order?")
+            try await desk.workUntilIdle()
+            let second = try await desk.ask("Hello?")
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [second])
+
+            // What was given up is retried too late: it has been answered with the second message.
+            try await desk.retryQuarantined()
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [second])
+        }
+    }
+
+    // MARK: Attempts that end otherwise
+
+    @Test("hangs until the attempt is cancelled, the last one as well", arguments: TestDatabase.kinds)
+    func hangs(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 6, with: .hangBeforeHeaders)
+            let question = try await desk.ask("Where is my order?")
+            for attempt in 1...6 {
+                async let ran = desk.work()
+                try await desk.simulator.counts { $0.held == 1 }
+                desk.clock.advance(by: .seconds(120))
+                desk.app.node.runner.cancelOverdue()
+                #expect(try await ran == 1, "attempt \(attempt)")
+                // Its connection is gone.
+                try await desk.simulator.counts { $0.held == 0 }
+                desk.clock.advance(by: .seconds(90))
+            }
+            try await desk.workUntilIdle()
+            try await desk.expectFailure("timed out")
+
+            try await desk.retryQuarantined()
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [question])
+        }
+    }
+
+    @Test("is answering when the last attempt's worker is given up by the others", arguments: TestDatabase.kinds)
+    func lostLastAttempt(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 5, with: .rateLimited())
+            _ = try await desk.ask("Where is my order?")
+            for _ in 1...5 {
+                #expect(try await desk.work() == 1)
+                desk.clock.advance(by: .seconds(60))
+            }
+            desk.simulator.hold(after: 2)
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            #expect(try await desk.state()["reply_state"]?.string == "answering")
+            // No sign of life for the time of the lease.
+            desk.clock.advance(by: .seconds(16))
+            #expect(try await desk.app.node.runner.sweep() == 1)
+            desk.simulator.release()
+            // The late answer is refused: its claim is gone.
+            _ = try await ran
+            try await desk.workUntilIdle()
+            try await desk.expectFailure("worker lost")
+            #expect(try await desk.messages().count == 1)
+        }
+    }
+
+    @Test("is slow: an operator takes over, and the answer is dropped", arguments: TestDatabase.kinds)
+    func takenOver(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.hold(after: 2)
+            let question = try await desk.ask("Where is my order?")
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            #expect(try await desk.hand(to: "human") == 200)
+            desk.simulator.release()
+            #expect(try await ran == 1)
+            try await desk.workUntilIdle()
+
+            #expect(try await desk.messages().map { $0["id"]?.string } == [question])
+            let kinds = try await desk.events().map(\.kind)
+            #expect(kinds.filter { $0 == "reply.cancelled" }.count == 1)
+            #expect(!kinds.contains("reply.completed") && !kinds.contains("reply.failed"))
+            #expect(kinds.lastIndex(of: "reply.delta") ?? 0 < kinds.firstIndex(of: "reply.cancelled") ?? 0)
+            let state = try await desk.state()
+            #expect(state["handled_by"]?.string == "human")
+            #expect(state["reply_state"]?.string == "idle")
+            #expect(try await desk.quarantined().isEmpty)
+
+            // What comes later is for people.
+            _ = try await desk.ask("Hello?")
+            #expect(try await desk.work() == 0)
+        }
+    }
+
+    @Test("is slow: what is written after the agent got it back is answered", arguments: TestDatabase.kinds)
+    func handedBack(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.hold(after: 2)
+            _ = try await desk.ask("Where is my order?")
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            #expect(try await desk.hand(to: "human") == 200)
+            #expect(try await desk.hand(to: "agent") == 200)
+            let second = try await desk.ask("Is anybody there?")
+            desk.simulator.release()
+            #expect(try await ran == 1)
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [second])
+        }
+    }
+
+    @Test("is slow: what the contact writes meanwhile is answered afterwards", arguments: TestDatabase.kinds, [1, 20])
+    func writesOn(on kind: TestDatabase.Kind, history: Int) async throws {
+        try await withDesk(on: kind, history: history) { desk in
+            desk.simulator.hold(after: 2)
+            let first = try await desk.ask("Where is my order?")
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            let second = try await desk.ask("And when does it come?")
+            let third = try await desk.ask("Hello?")
+            desk.simulator.release()
+            #expect(try await ran == 1)
+            #expect(try await desk.state()["reply_state"]?.string == "queued")
+            #expect(try await desk.work() == 1)
+            try await desk.expectAnswers(to: [first, third])
+            #expect(try await desk.work() == 0)
+            #expect(try await desk.messages().compactMap { $0["id"]?.string }.filter { $0 == second }.count == 1)
+
+            // The model is shown the answer where it belongs, and the contact's newest words last.
+            let words = desk.simulator.requests.last?.json?["messages"]?.array ?? []
+            #expect(words.last?["content"]?.string?.contains("Hello?") == true)
+            if history > 1 {
+                #expect(words.map { $0["role"]?.string }.suffix(4) == ["user", "assistant", "user", "user"])
+            }
+        }
+    }
+}
+
+/// A conversation of a contact with an agent whose model is a simulator, and a worker that works when it is told to.
+private struct Desk: Sendable {
+    let app: TestApp
+    let simulator: OpenAISimulator
+    let clock: MovableClock
+    let owner: TestClient
+    let conversation: String
+
+    /// The contact writes.
+    ///
+    /// - Returns: The id of the message.
+    func ask(_ question: String) async throws -> String {
+        // No two messages have the same time.
+        clock.advance(by: .milliseconds(1))
+        let id = try await owner.create(
+            "/api/v1/conversations/\(conversation)/messages", ["content": .string(question)])
+        clock.advance(by: .milliseconds(1))
+        return id
+    }
+
+    /// Runs the jobs that are due.
+    func work() async throws -> Int { try await app.node.runner.runOnce(.interactive) }
+
+    func workUntilIdle() async throws {
+        for _ in 0..<10 {
+            if try await work() == 0 { return }
+        }
+        throw TestAppFailure("the work does not end")
+    }
+
+    func hand(to handler: String) async throws -> Int {
+        try await owner.patch("/api/v1/conversations/\(conversation)", ["handled_by": .string(handler)]).status
+    }
+
+    func state() async throws -> JSON { try await owner.get("/api/v1/conversations/\(conversation)").json }
+
+    /// Oldest first.
+    func messages() async throws -> [JSON] {
+        let reply = try await owner.get("/api/v1/conversations/\(conversation)/messages?order=oldest_first&limit=100")
+        return reply.json["data"]?.array ?? []
+    }
+
+    /// All so far.
+    func events() async throws -> [TestEvent] {
+        let last = try await state()["last_event_id"]?.int ?? 0
+        return try await owner.events("GET", "/api/v1/conversations/\(conversation)/events?after=0") { $0.id >= last }
+    }
+
+    func quarantined() async throws -> [JSON] {
+        try await owner.get("/api/v1/jobs/quarantined").json["data"]?.array ?? []
+    }
+
+    func retryQuarantined() async throws {
+        let jobs = try await quarantined()
+        #expect(jobs.map { $0["kind"]?.string } == ["reply.generate"])
+        let reply = try await owner.post("/api/v1/jobs/\(jobs.first?["id"]?.string ?? "")/retry")
+        #expect(reply.status == 204)
+    }
+
+    /// These messages have been answered, each once and in this order, no others have, and all is quiet.
+    func expectAnswers(to questions: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        let answers = try await messages().filter { $0["role"]?.string == "assistant" }
+        #expect(
+            answers.map { $0["metadata"]?["in_reply_to"]?.string } == questions.map(Optional.some),
+            sourceLocation: sourceLocation)
+        let state = try await state()
+        #expect(state["reply_state"]?.string == "idle", sourceLocation: sourceLocation)
+        #expect(state["reply_error"] == .null, sourceLocation: sourceLocation)
+        let completed = try await events().filter { $0.kind == "reply.completed" }
+        #expect(completed.map { $0.data["id"] } == answers.map { $0["id"] }, sourceLocation: sourceLocation)
+    }
+
+    /// The conversation says that nobody answers any more, and why; the job waits for a person.
+    func expectFailure(_ reason: String, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        let state = try await state()
+        #expect(state["reply_state"]?.string == "failed", sourceLocation: sourceLocation)
+        #expect(state["reply_error"]?.string?.contains(reason) == true, "\(state)", sourceLocation: sourceLocation)
+        let events = try await events()
+        #expect(events.last?.kind == "reply.failed", sourceLocation: sourceLocation)
+        #expect(events.filter { $0.kind == "reply.failed" }.count == 1, sourceLocation: sourceLocation)
+        let job = try await quarantined().first
+        #expect(job?["kind"]?.string == "reply.generate", sourceLocation: sourceLocation)
+        #expect(job?["reason"]?.string?.contains(reason) == true, sourceLocation: sourceLocation)
+    }
+}
+
+private func withDesk(
+    on kind: TestDatabase.Kind, history: Int = 20, _ body: @escaping @Sendable (Desk) async throws -> Void
+) async throws {
+    try await withOpenAISimulator { simulator in
+        try await withDesk(on: kind, simulator, at: simulator.baseURL, history: history, body)
+    }
+}
+
+private func withDesk(
+    on kind: TestDatabase.Kind, _ simulator: OpenAISimulator, at address: String, history: Int = 20,
+    _ body: @escaping @Sendable (Desk) async throws -> Void
+) async throws {
+    let clock = MovableClock()
+    let environment = [
+        "KUVEND_LLM_BASE_URL": address, "KUVEND_LLM_API_KEY": simulator.apiKey.exposed,
+        "KUVEND_LLM_MODEL": "gpt-4o-mini",
+    ]
+    try await withApp(on: kind, environment: environment, roles: "http", now: { clock.now }) { app in
+        let owner = try await app.signUp()
+        _ = try await owner.create(
+            "/api/v1/ai-agents", ["name": "Support", "settings": ["history_messages": .integer(Int64(history))]])
+        let conversation = try await owner.startConversation()
+        try await body(
+            Desk(app: app, simulator: simulator, clock: clock, owner: owner, conversation: conversation))
+    }
+}
+
+/// A clock that stands still until it is moved.
+private final class MovableClock: Sendable {
+    private let time = Mutex(Timestamp.now())
+
+    var now: Timestamp { time.withLock { $0 } }
+
+    func advance(by duration: Duration) { time.withLock { $0 = $0 + duration } }
+}
