@@ -13,7 +13,8 @@ struct AnswerTests {
                 [
                     "name": "Returns", "type": "text",
                     "content": "# Returns\n\nA book can be returned within 30 days. We pay the postage.",
-                ])
+                ]
+            )
             _ = try await owner.create("/api/v1/ai-agents", ["name": "Support"])
             let conversation = try await owner.startConversation()
             try await owner.waitUntilReady(source)
@@ -38,7 +39,8 @@ struct AnswerTests {
             #expect(events.map(\.id) == Array((events.first?.id ?? 0)...(answer.id)))
             let middle = events[events.count / 2]
             let resumed = try await owner.events(
-                "GET", "/api/v1/conversations/\(conversation)/events",
+                "GET",
+                "/api/v1/conversations/\(conversation)/events",
                 headers: ["last-event-id": String(middle.id)]
             ) { $0.kind == "reply.completed" }
             #expect(resumed.map(\.id) == events.map(\.id).filter { $0 > middle.id })

@@ -31,7 +31,11 @@ struct DurabilityTests {
 
                     server = try await fleet.start(database: url)
                     try await Self.check(
-                        acknowledged, of: conversations, at: server.client(token), "round \(round), seed \(seed)")
+                        acknowledged,
+                        of: conversations,
+                        at: server.client(token),
+                        "round \(round), seed \(seed)"
+                    )
                     try await Self.checkFile(at: url, kind)
                     all += acknowledged
                 }
@@ -62,7 +66,8 @@ struct DurabilityTests {
                 }
                 print(
                     "durability on \(kind): \(Self.rounds) kills, \(all.count + acknowledged.count) acknowledged, 0 lost;",
-                    "all answered \(ContinuousClock.now - started) after the last")
+                    "all answered \(ContinuousClock.now - started) after the last"
+                )
             }
         }
     }
@@ -95,7 +100,10 @@ struct DurabilityTests {
 
     /// Every acknowledged message is there once, nothing is there twice, and no sequence has a gap.
     private static func check(
-        _ acknowledged: [Load.Acknowledged], of conversations: [String], at client: ServerClient, _ what: String
+        _ acknowledged: [Load.Acknowledged],
+        of conversations: [String],
+        at client: ServerClient,
+        _ what: String
     ) async throws {
         var counts: [String: Int] = [:]
         var contents: [String: Int] = [:]
@@ -119,7 +127,9 @@ struct DurabilityTests {
         guard kind == .sqlite else { return }
         let database = try SQLiteDatabase(
             configuration: SQLiteConfiguration(path: String(url.dropFirst("sqlite:".count)), readers: 1),
-            signals: SignalHub(), logger: ServerFleet.silent)
+            signals: SignalHub(),
+            logger: ServerFleet.silent
+        )
         let findings = try await database.checkIntegrity()
         await database.close()
         #expect(findings.isEmpty)
@@ -149,7 +159,8 @@ struct SeededGenerator: RandomNumberGenerator {
 
     init() {
         seed =
-            ProcessInfo.processInfo.environment["KUVEND_TEST_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...UInt64.max)
+            ProcessInfo.processInfo.environment["KUVEND_TEST_SEED"].flatMap { UInt64($0) }
+            ?? .random(in: 0...UInt64.max)
         state = seed
     }
 
@@ -179,7 +190,10 @@ struct Customer: Sendable {
             let contact = try await client.create("/api/v1/contacts", ["name": "Besa"])
             conversations.append(
                 try await client.create(
-                    "/api/v1/conversations", ["channel_id": .string(channel), "contact_id": .string(contact)]))
+                    "/api/v1/conversations",
+                    ["channel_id": .string(channel), "contact_id": .string(contact)]
+                )
+            )
         }
         return conversations
     }
@@ -202,7 +216,9 @@ struct Load: Sendable {
     ///   - count: After so many acknowledgements `strike` is called, which ends the server.
     /// - Returns: What was acknowledged, when all clients have seen that the server is gone.
     func run(
-        at client: ServerClient, until count: Int, strike: @escaping @Sendable () -> Void
+        at client: ServerClient,
+        until count: Int,
+        strike: @escaping @Sendable () -> Void
     ) async throws -> [Acknowledged] {
         let acknowledged = Watched<[Acknowledged]>([])
         let tickets = Watched(0)
@@ -221,7 +237,8 @@ struct Load: Sendable {
                         do {
                             reply = try await client.post(
                                 "/api/v1/conversations/\(conversation)/messages",
-                                ["content": .string(content), "external_id": .string("\(ticket)")])
+                                ["content": .string(content), "external_id": .string("\(ticket)")]
+                            )
                         } catch {
                             // The server is gone: nothing was acknowledged.
                             return

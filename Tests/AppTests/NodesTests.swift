@@ -7,13 +7,15 @@ import TestKit
 import Testing
 
 /// Several nodes on one PostgreSQL.
-@Suite("Several nodes")
+@Suite("Several nodes", .timeLimit(.minutes(3)))
 struct NodesTests {
     /// Opens the database once more, as another node does.
     private func open(_ url: String) async throws -> any Database {
         try await PostgresDatabase(
-            configuration: PostgresConfiguration(url: Secret(url), maximumConnections: 8), signals: SignalHub(),
-            logger: ServerFleet.silent)
+            configuration: PostgresConfiguration(url: Secret(url), maximumConnections: 8),
+            signals: SignalHub(),
+            logger: ServerFleet.silent
+        )
     }
 
     @Test("what is posted to one is answered by another, and streams from both")
@@ -31,7 +33,11 @@ struct NodesTests {
                     try await withApp(over: open(url), environment: environment) { worker in
                         let owner = try await front.signUp()
                         let other = TestClient(
-                            app: worker, token: owner.token, organization: owner.organization, user: owner.user)
+                            app: worker,
+                            token: owner.token,
+                            organization: owner.organization,
+                            user: owner.user
+                        )
                         _ = try await owner.create("/api/v1/ai-agents", ["name": "Support"])
                         let conversation = try await owner.startConversation()
                         let path = "/api/v1/conversations/\(conversation)/events?after=0"
@@ -43,7 +49,9 @@ struct NodesTests {
                         async let fromWorker = other.events("GET", path) { count("worker", $0) }
                         async let fromFront = owner.events("GET", path) { count("front", $0) }
                         _ = try await owner.create(
-                            "/api/v1/conversations/\(conversation)/messages", ["content": "Tell me the words."])
+                            "/api/v1/conversations/\(conversation)/messages",
+                            ["content": "Tell me the words."]
+                        )
                         // Both see pieces while the model is still speaking.
                         try await deltas.value { $0.values.allSatisfy { $0 > 0 } }
                         #expect(simulator.counts.completed == 0)
@@ -78,7 +86,8 @@ struct NodesTests {
                             for index in stride(from: client, to: conversations.count, by: 8) {
                                 _ = try await clients[index % 2].create(
                                     "/api/v1/conversations/\(conversations[index])/messages",
-                                    ["content": "Where is my order?"])
+                                    ["content": "Where is my order?"]
+                                )
                             }
                         }
                     }
@@ -92,7 +101,8 @@ struct NodesTests {
                     #expect(
                         events.map(\.kind).filter { $0 != "reply.delta" } == [
                             "message.created", "reply.started", "reply.completed",
-                        ])
+                        ]
+                    )
                     let state = try await clients[0].get("/api/v1/conversations/\(conversation)")
                     #expect(state.json["reply_state"]?.string == "idle")
                     #expect(state.json["last_event_id"]?.int == events.last?.id)
@@ -100,7 +110,11 @@ struct NodesTests {
                 var shares: [Int] = []
                 for client in clients {
                     shares.append(
-                        try await client.metric("kuvend_jobs_total", ["kind=\"reply.generate\"", "outcome=\"finished\""]))
+                        try await client.metric(
+                            "kuvend_jobs_total",
+                            ["kind=\"reply.generate\"", "outcome=\"finished\""]
+                        )
+                    )
                 }
                 #expect(shares.reduce(0, +) == 200)
                 #expect(shares.allSatisfy { $0 > 0 }, "\(shares)")
@@ -126,7 +140,9 @@ struct NodesTests {
                 let events = try await client.events(of: conversation) { $0.kind == "reply.completed" }
                 #expect(events.filter { $0.kind == "reply.started" }.count == 1)
                 #expect(
-                    try await client.metric("kuvend_jobs_total", ["kind=\"reply.generate\"", "outcome=\"finished\""]) == 0)
+                    try await client.metric("kuvend_jobs_total", ["kind=\"reply.generate\"", "outcome=\"finished\""])
+                        == 0
+                )
                 worker.terminate()
                 #expect(try await worker.waitForEnd() == 0, "\(worker.log)")
             }
@@ -149,7 +165,9 @@ struct NodesTests {
                     let conversations = try await customer.conversations(1, at: victim.client(token))
                     let conversation = try #require(conversations.first)
                     let question = try await victim.client(token).create(
-                        "/api/v1/conversations/\(conversation)/messages", ["content": "Where is my order?"])
+                        "/api/v1/conversations/\(conversation)/messages",
+                        ["content": "Where is my order?"]
+                    )
                     // Only the victim is there, so it is the victim that answers.
                     try await simulator.counts { $0.held == 1 }
                     _ = try await victim.client(token).events(of: conversation) { $0.kind == "reply.delta" }
@@ -170,7 +188,8 @@ struct NodesTests {
                     #expect(events.filter { $0.kind == "reply.completed" }.count == 1)
                     let pieces = events.drop { $0.id <= starts.last?.id ?? 0 }.filter { $0.kind == "reply.delta" }
                     #expect(
-                        pieces.compactMap { $0.data["text"]?.string }.joined() == events.last?.data["content"]?.string)
+                        pieces.compactMap { $0.data["text"]?.string }.joined() == events.last?.data["content"]?.string
+                    )
                     let messages = try await client.messages(of: conversation)
                     #expect(messages.map { $0["role"]?.string } == ["user", "assistant"])
                     #expect(messages.last?["metadata"]?["in_reply_to"]?.string == question)

@@ -10,7 +10,7 @@ import Testing
 /// What contacts and operators see when the provider of the model does not do its part.
 ///
 /// Nothing runs by itself here: the tests move the clock and say when the worker looks for jobs.
-@Suite("A provider that fails")
+@Suite("A provider that fails", .timeLimit(.minutes(3)))
 struct ProviderFaultTests {
     /// What the provider does, and the word for it that the conversation shows.
     struct Fault: Sendable, CustomTestStringConvertible {
@@ -56,7 +56,8 @@ struct ProviderFaultTests {
                 kinds == [
                     "message.created", "reply.started", "reply.retrying", "reply.started", "reply.retrying",
                     "reply.started", "reply.completed",
-                ])
+                ]
+            )
             #expect(desk.simulator.counts.chats == 3)
         }
     }
@@ -110,7 +111,10 @@ struct ProviderFaultTests {
         }
     }
 
-    @Test("fails to the last attempt: the conversation says so, and the job answers after all", arguments: TestDatabase.kinds)
+    @Test(
+        "fails to the last attempt: the conversation says so, and the job answers after all",
+        arguments: TestDatabase.kinds
+    )
     func exhausted(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in
             desk.simulator.fail(next: 6, with: .rateLimited())
@@ -157,12 +161,11 @@ struct ProviderFaultTests {
             let question = try await desk.ask("Where is my order?")
             for attempt in 1...6 {
                 async let ran = desk.work()
-                try await desk.simulator.counts { $0.held == 1 }
+                // The simulator does not notice that a reader went away: earlier requests hang on.
+                try await desk.simulator.counts { $0.held == attempt }
                 desk.clock.advance(by: .seconds(120))
                 desk.app.node.runner.cancelOverdue()
                 #expect(try await ran == 1, "attempt \(attempt)")
-                // Its connection is gone.
-                try await desk.simulator.counts { $0.held == 0 }
                 desk.clock.advance(by: .seconds(90))
             }
             try await desk.workUntilIdle()
@@ -261,11 +264,11 @@ struct ProviderFaultTests {
             #expect(try await desk.work() == 0)
             #expect(try await desk.messages().compactMap { $0["id"]?.string }.filter { $0 == second }.count == 1)
 
-            // The model is shown the answer where it belongs, and the contact's newest words last.
+            // The model is shown the answer where it belongs, and the contact's newest words, joined, last.
             let words = desk.simulator.requests.last?.json?["messages"]?.array ?? []
             #expect(words.last?["content"]?.string?.contains("Hello?") == true)
             if history > 1 {
-                #expect(words.map { $0["role"]?.string }.suffix(4) == ["user", "assistant", "user", "user"])
+                #expect(words.map { $0["role"]?.string }.suffix(3) == ["user", "assistant", "user"])
             }
         }
     }
@@ -286,7 +289,9 @@ private struct Desk: Sendable {
         // No two messages have the same time.
         clock.advance(by: .milliseconds(1))
         let id = try await owner.create(
-            "/api/v1/conversations/\(conversation)/messages", ["content": .string(question)])
+            "/api/v1/conversations/\(conversation)/messages",
+            ["content": .string(question)]
+        )
         clock.advance(by: .milliseconds(1))
         return id
     }
@@ -335,7 +340,8 @@ private struct Desk: Sendable {
         let answers = try await messages().filter { $0["role"]?.string == "assistant" }
         #expect(
             answers.map { $0["metadata"]?["in_reply_to"]?.string } == questions.map(Optional.some),
-            sourceLocation: sourceLocation)
+            sourceLocation: sourceLocation
+        )
         let state = try await state()
         #expect(state["reply_state"]?.string == "idle", sourceLocation: sourceLocation)
         #expect(state["reply_error"] == .null, sourceLocation: sourceLocation)
@@ -358,7 +364,9 @@ private struct Desk: Sendable {
 }
 
 private func withDesk(
-    on kind: TestDatabase.Kind, history: Int = 20, _ body: @escaping @Sendable (Desk) async throws -> Void
+    on kind: TestDatabase.Kind,
+    history: Int = 20,
+    _ body: @escaping @Sendable (Desk) async throws -> Void
 ) async throws {
     try await withOpenAISimulator { simulator in
         try await withDesk(on: kind, simulator, at: simulator.baseURL, history: history, body)
@@ -366,7 +374,10 @@ private func withDesk(
 }
 
 private func withDesk(
-    on kind: TestDatabase.Kind, _ simulator: OpenAISimulator, at address: String, history: Int = 20,
+    on kind: TestDatabase.Kind,
+    _ simulator: OpenAISimulator,
+    at address: String,
+    history: Int = 20,
     _ body: @escaping @Sendable (Desk) async throws -> Void
 ) async throws {
     let clock = MovableClock()
@@ -377,10 +388,13 @@ private func withDesk(
     try await withApp(on: kind, environment: environment, roles: "http", now: { clock.now }) { app in
         let owner = try await app.signUp()
         _ = try await owner.create(
-            "/api/v1/ai-agents", ["name": "Support", "settings": ["history_messages": .integer(Int64(history))]])
+            "/api/v1/ai-agents",
+            ["name": "Support", "settings": ["history_messages": .integer(Int64(history))]]
+        )
         let conversation = try await owner.startConversation()
         try await body(
-            Desk(app: app, simulator: simulator, clock: clock, owner: owner, conversation: conversation))
+            Desk(app: app, simulator: simulator, clock: clock, owner: owner, conversation: conversation)
+        )
     }
 }
 

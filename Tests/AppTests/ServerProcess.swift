@@ -7,7 +7,9 @@ import NIOHTTP1
 import Simulators
 import Web
 
-/// A directory for the servers of one test: data, port files, logs. Removed with what is in it.
+/// A directory for the servers of one test: data, port files, logs.
+///
+/// Removed with what is in it.
 struct ServerDirectory: Sendable {
     let path: String
 
@@ -35,7 +37,9 @@ final class ServerProcess: Sendable {
     ///
     /// - Parameter environment: Settings, as `KUVEND_*`. Nothing of this process's own settings is handed on.
     static func start(
-        database: String, in directory: ServerDirectory, environment: [String: String] = [:]
+        database: String,
+        in directory: ServerDirectory,
+        environment: [String: String] = [:]
     ) async throws -> ServerProcess {
         let name = ID<Void>().description
         let portFile = "\(directory.path)/\(name).port"
@@ -75,21 +79,21 @@ final class ServerProcess: Sendable {
         let clock = ContinuousClock()
         let limit = clock.now + .seconds(60)
         while clock.now < limit {
-            if let code = ending.current { throw failure( "the server ended with \(code) before it listened") }
+            if let code = ending.current { throw failure("the server ended with \(code) before it listened") }
             if let text = try? String(contentsOfFile: portFile, encoding: .utf8),
                 let port = Int(text.filter { !$0.isWhitespace })
             {
                 let server = ServerProcess(port, process, logFile, ending)
                 guard try await server.stranger.get("/readyz").status == 200 else {
                     server.kill()
-                    throw failure( "the server is not ready")
+                    throw failure("the server is not ready")
                 }
                 return server
             }
             try await Task.sleep(for: .milliseconds(5))
         }
         Glibc.kill(process.processIdentifier, SIGKILL)
-        throw failure( "the server does not listen")
+        throw failure("the server does not listen")
     }
 
     private init(_ port: Int, _ process: Process, _ logFile: String, _ ending: Watched<Int32?>) {
@@ -100,7 +104,9 @@ final class ServerProcess: Sendable {
         self.ending = ending
     }
 
-    /// Beside the bundle of the tests. `swift build --build-tests` builds it; where it is missing, tests fail.
+    /// Beside the bundle of the tests.
+    ///
+    /// `swift build --build-tests` builds it; where it is missing, tests fail.
     private static func binary() throws -> URL {
         let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         var directory = URL(fileURLWithPath: own).deletingLastPathComponent()
@@ -139,7 +145,8 @@ final class ServerProcess: Sendable {
 
 /// Runs `body` with a fresh database and a directory; ends the servers that `body` leaves, and removes everything.
 func withServers<Value>(
-    isolation: isolated (any _Concurrency.Actor)? = #isolation, _ body: (ServerFleet) async throws -> Value
+    isolation: isolated (any _Concurrency.Actor)? = #isolation,
+    _ body: (ServerFleet) async throws -> Value
 ) async throws -> Value {
     let fleet = try ServerFleet(directory: ServerDirectory())
     let result: Result<Value, any Error>
@@ -186,7 +193,8 @@ struct ServerClient: Sendable {
         return TestReply(
             status: Int(response.status.code),
             headers: Dictionary(response.headers.map { ($0.name.lowercased(), $0.value) }) { first, _ in first },
-            text: String(buffer: buffer))
+            text: String(buffer: buffer)
+        )
     }
 
     func get(_ path: String) async throws -> TestReply { try await send("GET", path) }
@@ -207,7 +215,8 @@ struct ServerClient: Sendable {
             [
                 "email": .string("\(ID<Void>())@example.com"), "password": "correct horse battery", "name": "Ana",
                 "organization_name": "Ana Books",
-            ])
+            ]
+        )
         guard reply.status == 201, let token = reply.json["access_token"]?.string else {
             throw TestAppFailure("signup: \(reply.status) \(reply.text)")
         }
@@ -221,7 +230,8 @@ struct ServerClient: Sendable {
         repeat {
             let place = cursor.map { "&cursor=\($0)" } ?? ""
             let reply = try await get(
-                "/api/v1/conversations/\(conversation)/messages?order=oldest_first&limit=100\(place)")
+                "/api/v1/conversations/\(conversation)/messages?order=oldest_first&limit=100\(place)"
+            )
             guard reply.status == 200, let page = reply.json["data"]?.array else {
                 throw TestAppFailure("messages: \(reply.status) \(reply.text)")
             }
@@ -233,18 +243,24 @@ struct ServerClient: Sendable {
 
     /// Follows a conversation from the event after `sequence` until `isEnough` says so.
     func events(
-        of conversation: String, after sequence: Int64 = 0, until isEnough: @Sendable (TestEvent) -> Bool
+        of conversation: String,
+        after sequence: Int64 = 0,
+        until isEnough: @Sendable (TestEvent) -> Bool
     ) async throws -> [TestEvent] {
         let response = try await Self.http.execute(
-            request("GET", "/api/v1/conversations/\(conversation)/events?after=\(sequence)", nil), timeout: .seconds(90))
+            request("GET", "/api/v1/conversations/\(conversation)/events?after=\(sequence)", nil),
+            timeout: .seconds(90)
+        )
         guard response.status == .ok else { throw TestAppFailure("events: \(response.status.code)") }
         var parser = ServerSentEventParser()
         var events: [TestEvent] = []
         for try await chunk in response.body {
             for event in try parser.read(chunk.readableBytesView) {
                 let event = TestEvent(
-                    id: event.id.flatMap { Int64($0) } ?? -1, kind: event.name,
-                    data: (try? JSON(parsing: event.data)) ?? .null)
+                    id: event.id.flatMap { Int64($0) } ?? -1,
+                    kind: event.name,
+                    data: (try? JSON(parsing: event.data)) ?? .null
+                )
                 events.append(event)
                 if isEnough(event) { return events }
             }

@@ -30,13 +30,17 @@ struct TestApp: Sendable {
             [
                 "email": .string(email), "password": "correct horse battery", "name": "Ana",
                 "organization_name": .string(organization),
-            ])
+            ]
+        )
         guard reply.status == 201, let token = reply.json["access_token"]?.string else {
             throw TestAppFailure("signup: \(reply.status) \(reply.text)")
         }
         return TestClient(
-            app: self, token: token, organization: reply.json["organization"]?["id"]?.string ?? "",
-            user: reply.json["user"]?["id"]?.string ?? "")
+            app: self,
+            token: token,
+            organization: reply.json["organization"]?["id"]?.string ?? "",
+            user: reply.json["user"]?["id"]?.string ?? ""
+        )
     }
 }
 
@@ -71,15 +75,21 @@ struct TestClient: Sendable {
     let user: String
 
     func send(
-        _ method: String, _ path: String, body: [UInt8]? = nil, headers: [String: String] = [:]
+        _ method: String,
+        _ path: String,
+        body: [UInt8]? = nil,
+        headers: [String: String] = [:]
     ) async throws -> TestReply {
         let response = try await app.client.execute(
-            try request(method, path, body: body, headers: headers), timeout: .seconds(60))
+            try request(method, path, body: body, headers: headers),
+            timeout: .seconds(60)
+        )
         let buffer = try await response.body.collect(upTo: 64 << 20)
         return TestReply(
             status: Int(response.status.code),
             headers: Dictionary(response.headers.map { ($0.name.lowercased(), $0.value) }) { first, _ in first },
-            text: String(buffer: buffer))
+            text: String(buffer: buffer)
+        )
     }
 
     func get(_ path: String, headers: [String: String] = [:]) async throws -> TestReply {
@@ -105,14 +115,21 @@ struct TestClient: Sendable {
 
     /// Follows a stream until `isEnough` says so, or the server ends it.
     func events(
-        _ method: String = "GET", _ path: String, body: JSON? = nil, headers: [String: String] = [:],
+        _ method: String = "GET",
+        _ path: String,
+        body: JSON? = nil,
+        headers: [String: String] = [:],
         until isEnough: @escaping @Sendable (TestEvent) -> Bool
     ) async throws -> [TestEvent] {
         let response = try await app.client.execute(
             try request(
-                method, path, body: body?.bytes,
-                headers: headers.merging(["accept": "text/event-stream"]) { first, _ in first }),
-            timeout: .seconds(60))
+                method,
+                path,
+                body: body?.bytes,
+                headers: headers.merging(["accept": "text/event-stream"]) { first, _ in first }
+            ),
+            timeout: .seconds(60)
+        )
         guard (200..<300).contains(response.status.code) else {
             throw TestAppFailure("\(method) \(path): \(response.status.code)")
         }
@@ -121,8 +138,10 @@ struct TestClient: Sendable {
         for try await chunk in response.body {
             for event in try parser.read(chunk.readableBytesView) {
                 let event = TestEvent(
-                    id: event.id.flatMap { Int64($0) } ?? -1, kind: event.name,
-                    data: (try? JSON(parsing: event.data)) ?? .null)
+                    id: event.id.flatMap { Int64($0) } ?? -1,
+                    kind: event.name,
+                    data: (try? JSON(parsing: event.data)) ?? .null
+                )
                 events.append(event)
                 if isEnough(event) { return events }
             }
@@ -133,7 +152,9 @@ struct TestClient: Sendable {
     /// Posts a contact's message and follows its answer to the end.
     func ask(_ question: String, in conversation: String) async throws -> [TestEvent] {
         try await events(
-            "POST", "/api/v1/conversations/\(conversation)/messages", body: ["content": .string(question)]
+            "POST",
+            "/api/v1/conversations/\(conversation)/messages",
+            body: ["content": .string(question)]
         ) { ["reply.completed", "reply.failed", "reply.cancelled"].contains($0.kind) }
     }
 
@@ -142,11 +163,16 @@ struct TestClient: Sendable {
         let channel = try await create("/api/v1/channels", channel)
         let contact = try await create("/api/v1/contacts", ["name": "Besa"])
         return try await create(
-            "/api/v1/conversations", ["channel_id": .string(channel), "contact_id": .string(contact)])
+            "/api/v1/conversations",
+            ["channel_id": .string(channel), "contact_id": .string(contact)]
+        )
     }
 
     private func request(
-        _ method: String, _ path: String, body: [UInt8]?, headers: [String: String]
+        _ method: String,
+        _ path: String,
+        body: [UInt8]?,
+        headers: [String: String]
     ) throws -> HTTPClientRequest {
         var request = HTTPClientRequest(url: app.baseURL + path)
         request.method = .init(rawValue: method)
@@ -166,8 +192,11 @@ struct TestClient: Sendable {
 ///   - environment: Settings, as `KUVEND_*`.
 ///   - roles: With `http` alone nothing runs in the background: tests call `node.runner.runOnce(…)`.
 func withApp<Value: Sendable>(
-    on kind: TestDatabase.Kind, environment: [String: String] = [:], roles: String = "http,worker,scheduler",
-    secretKey: String = String(repeating: "k", count: 64), now: @escaping @Sendable () -> Timestamp = { .now() },
+    on kind: TestDatabase.Kind,
+    environment: [String: String] = [:],
+    roles: String = "http,worker,scheduler",
+    secretKey: String = String(repeating: "k", count: 64),
+    now: @escaping @Sendable () -> Timestamp = { .now() },
     _ body: @escaping @Sendable (TestApp) async throws -> Value
 ) async throws -> Value {
     try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
@@ -177,8 +206,11 @@ func withApp<Value: Sendable>(
 
 /// Runs `body` with one more node on a database that is there already.
 func withApp<Value: Sendable>(
-    over database: any Database, environment: [String: String] = [:], roles: String = "http,worker,scheduler",
-    secretKey: String = String(repeating: "k", count: 64), now: @escaping @Sendable () -> Timestamp = { .now() },
+    over database: any Database,
+    environment: [String: String] = [:],
+    roles: String = "http,worker,scheduler",
+    secretKey: String = String(repeating: "k", count: 64),
+    now: @escaping @Sendable () -> Timestamp = { .now() },
     _ body: @escaping @Sendable (TestApp) async throws -> Value
 ) async throws -> Value {
     var settings = ["KUVEND_PORT": "0", "KUVEND_ROLES": roles, "KUVEND_RATE_LIMITS": "off"]
@@ -189,8 +221,14 @@ func withApp<Value: Sendable>(
     logger.logLevel = .error
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let node = try await Node(
-        settings: loaded, database: database, secretKey: Secret(secretKey), metrics: PrometheusRegistry(), logger: logger, now: now,
-        onRunning: { port in continuation.yield(port) })
+        settings: loaded,
+        database: database,
+        secretKey: Secret(secretKey),
+        metrics: PrometheusRegistry(),
+        logger: logger,
+        now: now,
+        onRunning: { port in continuation.yield(port) }
+    )
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup)
     let result: Result<Value, any Error> = await withTaskGroup(of: Void.self) { group in
         group.addTask {

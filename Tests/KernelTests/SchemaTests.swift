@@ -197,7 +197,8 @@ struct SchemaTests {
                 "", "a.example", "ftp://a", "http://", "https://user@a.example", "http://a:0", "http://a:65536",
                 "http://a:",
                 "http://a/ b", "http://a/%2", "http://a/%gg", "http://a/#b#c", "http://-a", "http://a..b", "http://a.",
-                "http://ë.al", "http://[::1]:8080/", "http://[14A.]", "http://a/<b>", "HTTP://a", "http://a\n", "http://a/[b]",
+                "http://ë.al", "http://[::1]:8080/", "http://[14A.]", "http://a/<b>", "HTTP://a", "http://a\n",
+                "http://a/[b]",
                 "javascript:alert(1)",
             ]
         ),

@@ -73,7 +73,9 @@ package struct KnowledgeSearch: Sendable {
         }
     }
 
-    /// The question as a vector; nil when the embedder cannot make one now. The ranking by words does without it.
+    /// The question as a vector; nil when the embedder cannot make one now.
+    ///
+    /// The ranking by words does without it.
     private func vector(of question: String, in scope: OrganizationScope) async throws -> [Float]? {
         do {
             let vectors = try await embedder.embed([question], for: scope.id, deadline: .now + .seconds(10))
