@@ -6,6 +6,7 @@ import Storage
 import Synchronization
 import TestKit
 import Testing
+import Web
 
 /// What contacts and operators see when the provider of the model does not do its part.
 ///
@@ -386,7 +387,18 @@ private func withDesk(
         "KUVEND_LLM_MODEL": "gpt-4o-mini",
     ]
     try await withApp(on: kind, environment: environment, roles: "http", now: { clock.now }) { app in
-        let owner = try await app.signUp()
+        let person = try await app.signUp()
+        // The clock is moved further than a session lasts.
+        let key = try await person.post(
+            "/api/v1/api-keys",
+            ["name": "All", "permissions": .array(Permission.all.map { .string($0.name) })]
+        )
+        let owner = TestClient(
+            app: app,
+            token: key.json["key"]?.string,
+            organization: person.organization,
+            user: person.user
+        )
         _ = try await owner.create(
             "/api/v1/ai-agents",
             ["name": "Support", "settings": ["history_messages": .integer(Int64(history))]]

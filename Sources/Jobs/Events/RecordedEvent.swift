@@ -100,7 +100,16 @@ extension Transaction {
 package enum EventFeed {
     /// All organizations, in a transaction of `SystemPurpose.feed`.
     package static func read(after place: EventPlace, limit: Int, in tx: any Transaction) throws -> [RecordedEvent] {
-        try tx.all(
+        if tx.dialect == .sqlite {
+            // One writer, so positions alone are in the order of commits, and they are the key of the table.
+            return try tx.all(
+                """
+                SELECT \(RecordedEvent.columns) FROM events WHERE position > \(max(place.position, -1))
+                ORDER BY position LIMIT \(limit)
+                """
+            )
+        }
+        return try tx.all(
             """
             SELECT \(RecordedEvent.columns) FROM events
             WHERE (transaction_number, position) > (\(place.transactionNumber), \(place.position))

@@ -19,6 +19,7 @@ struct Responder: Sendable {
     let authenticationLimiter: RateLimiter<CallerKey>?
     let inFlight: any MeterHandler
     let dates: HTTPDates
+    let stopping = StopFlag()
     let logger: Logger
 
     /// Who uses up a rate limit.
@@ -303,6 +304,9 @@ struct Responder: Sendable {
     private func finish(_ reply: inout Reply, to request: Request, _ origin: RequestOrigin, _ progress: Progress) {
         var headers = Self.commonHeaders
         headers.append(HTTPField(name: .date, value: dates.now))
+        if stopping.isSet, !reply.headers.contains(.connection) {
+            headers.append(HTTPField(name: .connection, value: "close"))
+        }
         headers.append(HTTPField(name: .requestID, value: origin.requestID))
         if !reply.headers.contains(.cacheControl) {
             headers.append(HTTPField(name: .cacheControl, value: "no-store"))

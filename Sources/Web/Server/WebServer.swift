@@ -105,6 +105,7 @@ package struct WebServer: Service {
             group.addTask {
                 // Ends when it is cancelled, because the server has ended, or when the grace is over.
                 try await gracefulShutdown()
+                responder.stopping.set()
                 try await Task.sleep(for: configuration.shutdownGrace)
                 logger.warning("requests were still running when the grace of the shutdown was over")
             }
