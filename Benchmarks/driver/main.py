@@ -1,0 +1,82 @@
+"""Starts servers on fresh databases, measures, prints the table, and leaves nothing behind."""
+
+import datetime
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+import options as command_line
+import processes
+from databases import Postgres, SQLite
+from results import Results
+from workloads import Bench
+
+BEGAN = time.monotonic()
+
+
+def say(text):
+    minutes, seconds = divmod(int(time.monotonic() - BEGAN), 60)
+    print("[%02d:%02d] %s" % (minutes, seconds, text), flush=True)
+
+
+def machine():
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return "%d cores, %d GiB" % (len(os.sched_getaffinity(0)), round(memory))
+
+
+def interrupted(number, _):
+    raise SystemExit(128 + number)
+
+
+def main():
+    options = command_line.parse(sys.argv[1:])
+    if options.needs:
+        print(command_line.needs(options))
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    results = Results()
+    about = {
+        "date": datetime.date.today().isoformat(), "machine": machine(), "seconds": options.seconds,
+        "repeat": options.repeat, "connections": options.connections}
+    say("%s; load before: %.2f" % (about["machine"], os.getloadavg()[0]))
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="kuvend-bench."))
+    opened = []
+    try:
+        plain = None
+        if options.with_plain and "sqlite" in options.databases:
+            from plain import Plain
+
+            say("building the plain route; the first time this takes long")
+            plain = Plain(command_line.ROOT / ".build", directory)
+        for number, name in enumerate(options.databases):
+            place = directory / name
+            place.mkdir()
+            if name == "sqlite":
+                database = SQLite(place)
+            else:
+                database = Postgres(options.postgres or os.environ["BENCH_POSTGRES_URL"], number)
+            opened.append(database)
+            server = processes.Server(options.binary, place, database.url)
+            try:
+                Bench(options, server, database, results, say, plain).run()
+            finally:
+                server.stop()
+    finally:
+        # A second signal must not keep this from ending.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        processes.stop_all()
+        for database in opened:
+            database.drop()
+        shutil.rmtree(directory, ignore_errors=True)
+        if results.rows:
+            results.write(options.json, about)
+            print("\n%s\n\nAs JSON: %s" % (results.table(), options.json), flush=True)
+
+
+main()

@@ -1,0 +1,261 @@
+"""What is measured, on one database."""
+
+import pathlib
+import tempfile
+import time
+
+import load
+import seed
+from databases import Postgres, SQLite
+from load import Load, measure, pgbench
+
+
+class Bench:
+    """A server, its database and its seed. `run` measures what was asked for and adds it to the results."""
+
+    def __init__(self, options, server, database, results, say, plain=None):
+        self.options, self.server, self.database = options, server, database
+        self.results, self.say, self.plain = results, say, plain
+        self.seconds, self.connections = options.seconds, options.connections
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="work-", dir=server.directory))
+
+    @property
+    def is_postgres(self):
+        return isinstance(self.database, Postgres)
+
+    def run(self):
+        name, chosen = self.database.name, self.options.only
+        self.server.migrate()
+        self.server.start()
+        self.say("%s: seeding" % name)
+        self.seed = seed.Seed(self.server, self.say)
+        self.seed.conversations()
+        if self.is_postgres:
+            self.database.add_conversations(self.seed.long, seed.CONVERSATIONS)
+            self.database.settle()
+        for workload in chosen:
+            self.say("%s: %s" % (name, workload))
+            getattr(self, workload)()
+
+    def add(self, what, runs, **more):
+        row = self.results.add(self.database.name, what, runs, **more)
+        ratio = ", %.2f of %s" % (row["ratio"], row["limit_name"]) if "ratio" in row else ""
+        self.say("  %s: %.0f/s%s" % (what, row["value"], ratio))
+
+    def rounds(self, name, request, limit=None, connections=None):
+        """All rounds of a request and, one after the other with it, of its limit."""
+        runs, limits = [], []
+        profile = self.options.profile and self.options.profile / ("%s-%s.data" % (self.database.name.lower(), name))
+        for _ in range(self.options.repeat):
+            runs.append(measure(self.server, request, self.seconds, connections or self.connections, profile))
+            if self.is_postgres:
+                self.database.settle()
+            if limit:
+                limits.append(limit())
+                if self.is_postgres:
+                    self.database.settle()
+        return runs, limits
+
+    # --- Starting and idling -----------------------------------------------------------------------------------------
+
+    def startup(self):
+        """Spawn to /readyz, with the seeded database; and memory after some quiet seconds."""
+        times, memory, own = [], [], []
+        for _ in range(max(5, self.options.repeat)):
+            self.server.stop()
+            times.append(self.server.start())
+        for _ in range(self.options.repeat):
+            self.server.stop()
+            self.server.start()
+            time.sleep(5)
+            resident, anonymous = self.server.resident()
+            memory.append(resident)
+            own.append(anonymous)
+        self.results.add_single(self.database.name, "start to ready", "ms", times, at_most=300)
+        self.results.add_single(self.database.name, "memory when idle (RSS)", "MB", memory, at_most=60)
+        self.results.add_single(self.database.name, "… of it not the program's file", "MB", own)
+        self.say("  ready after %.0f ms, %.1f MB" % (min(times), min(memory)))
+
+    # --- Reads -------------------------------------------------------------------------------------------------------
+
+    def page(self):
+        path = "/api/v1/conversations/%s/messages?limit=50" % self.seed.long
+        self.read("page of 50 messages", path, "page", conversation=self.seed.long)
+
+    def list(self):
+        self.read("list of 20 conversations", "/api/v1/conversations?limit=20", "list")
+
+    def read(self, what, path, script, **variables):
+        limit, name, target = None, None, None
+        if self.is_postgres:
+            limit, name, target = self.pgbench_of(script, **variables), "pgbench", 1.3
+        elif self.plain:
+            answer = self.server.ask("GET", path)[1]
+            limit, name, target = (lambda: self.plain.measure(answer, self.seconds, self.connections)), "plain route", 0.5
+        runs, limits = self.rounds(script, Load("get.lua", path), limit)
+        self.add(what, runs, limits=limits, limit_name=name, target=target)
+
+    def pgbench_of(self, script, **variables):
+        return lambda: pgbench(
+            self.database, script, self.seconds, self.connections, organization=self.seed.organization, **variables)
+
+    # --- Writes ------------------------------------------------------------------------------------------------------
+
+    def post(self):
+        """Messages to conversations that people handle: no answer becomes due."""
+        request = self.posting(self.seed.by_people, "people")
+        if self.is_postgres:
+            identity = '{"id":"%s","conversation_id":"%s","direction":"inbound","role":"user"}' % (
+                self.seed.long, self.seed.long)
+            count = iter(range(1_000))
+
+            def limit():
+                start = int(time.time() * 1000) + next(count) * 100_000_000
+                return pgbench(
+                    self.database, "post", self.seconds, self.connections, organization=self.seed.organization,
+                    conversations=seed.CONVERSATIONS, content=seed.CONTENT, data=identity, i=start)
+
+            runs, limits = self.rounds("post", request, limit)
+            self.add("post a message", runs, limits=limits, limit_name="pgbench", target=1.2)
+        else:
+            loop = load.Loop(self.work)
+            copy, ids = self.work / "loop.sqlite", self.work / "ids"
+            ids.write_text("\n".join(self.seed.by_people) + "\n")
+
+            def limit():
+                # Both write into a database of about the same size.
+                for part in self.work.glob("loop.sqlite*"):
+                    part.unlink()
+                self.database.copy(copy)
+                return loop.run(copy, self.seed.organization, ids, seed.CONTENT, self.seconds)
+
+            runs, limits = self.rounds("post-64", request, limit, connections=64)
+            self.add(
+                "post a message, 64 connections", runs, limits=limits, limit_name="bare loop", target=1.5)
+            runs, _ = self.rounds("post", request)
+            self.add("post a message", runs)
+
+    def posting(self, conversations, name):
+        paths = self.work / ("paths-" + name)
+        paths.write_text("".join("/api/v1/conversations/%s/messages\n" % id for id in conversations))
+        return Load("post.lua", BENCH_PATHS=str(paths), BENCH_BODY='{"content": "%s"}' % seed.CONTENT)
+
+    # --- Searches ----------------------------------------------------------------------------------------------------
+
+    def search(self):
+        for count in (10_000, 100_000) if self.options.full else (10_000,):
+            took = self.seed.train(count)
+            self.say("  %d chunks trained in %.0f s" % (self.seed.chunks, took))
+            self.results.add(
+                self.database.name, "chunks trained, up to {:,}".format(count), [{"rate": self.seed.chunks / took}])
+            if self.is_postgres:
+                self.database.settle()
+            questions = self.work / "questions"
+            self.seed.questions(questions)
+            # The first search of an organization reads its vectors into memory.
+            self.server.stop()
+            self.server.start()
+            began = time.perf_counter()
+            self.server.call("POST", "/knowledge/search", {"query": "Where is my parcel?"})
+            self.results.add_single(
+                self.database.name, "first search over {:,} chunks".format(count), "ms",
+                [(time.perf_counter() - began) * 1000])
+            request = Load("search.lua", "/api/v1/knowledge/search", BENCH_BODIES=str(questions))
+            runs, _ = self.rounds("search-%d" % count, request)
+            self.add("hybrid search over {:,} chunks".format(count), runs)
+            self.results.add_single(
+                self.database.name, "memory after it (RSS)", "MB", [max(run["rss"] for run in runs)])
+
+    # --- Answers and jobs --------------------------------------------------------------------------------------------
+
+    def reply(self):
+        """Messages to conversations that the agent handles, while the same server answers them; then answers alone."""
+        if self.seed.chunks == 0:
+            self.seed.train(1_000)
+        request = self.posting(self.seed.by_agent, "agent")
+        runs, _ = self.rounds("post-answered", request)
+        self.add("post a message, answered meanwhile", runs)
+        self.drain()
+
+        rates = []
+        for _ in range(self.options.repeat):
+            self.server.stop()
+            self.server.start(KUVEND_ROLES="http")
+            for id in self.seed.by_agent:
+                self.server.call("POST", "/conversations/%s/messages" % id, {"content": "Where is my parcel?"})
+            self.server.stop()
+            rates.append({"rate": self.drained(len(self.seed.by_agent), "finished")})
+        self.add("answers of the built-in model", rates)
+        self.waits()
+
+    def waits(self):
+        """From the commit of a message to the start of its job, when nothing else happens."""
+        def look():
+            return self.server.histogram("kuvend_job_wait_seconds", lane="interactive")
+
+        before = look()
+        for id in self.seed.by_agent:
+            self.server.call("POST", "/conversations/%s/messages" % id, {"content": "Where is my parcel?"})
+            self.drain()
+        known = dict(before)
+        counts = [(bound, value - known.get(bound, 0)) for bound, value in look()]
+        total, below, floor, median = counts[-1][1] if counts else 0, 0.0, 0.0, None
+        for bound, count in counts:
+            if total and count >= total / 2:
+                median = floor + (bound - floor) * (total / 2 - below) / max(count - below, 1)
+                break
+            floor, below = bound, count
+        if median is not None:
+            self.results.add_single(
+                self.database.name, "enqueue to start when idle, p50", "ms", [median * 1000], at_most=10)
+            self.say("  enqueue to start: p50 %.2f ms of %d" % (median * 1000, total))
+
+    def drain(self):
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            page = self.server.call("GET", "/conversations?limit=100&handled_by=agent")
+            rest = self.server.call("GET", "/conversations?limit=100&handled_by=agent&cursor=" + page["next_cursor"])
+            if all(one["reply_state"] == "idle" for one in page["data"] + rest["data"]):
+                return
+            time.sleep(0.02)
+        raise SystemExit("the answers do not come to an end")
+
+    def jobs(self):
+        """The queue alone. See README.md: no kind that does nothing can be asked for over HTTP."""
+        for what, payload, outcome, target in (
+            ("jobs, refused at once", "{}", "quarantined", 3_000 if self.is_postgres else None),
+            ("jobs, one small transaction each", '{"conversation_id": "%s"}' % ("0" * 8 + "-0000" * 3 + "-" + "0" * 12),
+             "finished", None),
+        ):
+            rates = []
+            for _ in range(self.options.repeat):
+                self.server.stop()
+                self.database.remove_jobs()
+                count = 30_000 if outcome == "quarantined" else 10_000
+                self.database.add_jobs(self.seed.organization, count, payload)
+                if self.is_postgres:
+                    self.database.settle()
+                rates.append({"rate": self.drained(count, outcome)})
+            self.add(what, rates, target=target)
+        self.server.stop()
+        self.database.remove_jobs()
+        self.server.start()
+
+    def drained(self, count, outcome):
+        """Starts a server on a queue that is full, and gives the jobs a second from its first to its last."""
+        # Refusals are logged as errors, one line each.
+        self.server.start(KUVEND_LOG_LEVEL="critical")
+        samples, deadline = [], time.monotonic() + 300
+        while True:
+            now, done = time.perf_counter(), self.server.metric("kuvend_jobs_total", kind="reply.generate", outcome=outcome)
+            samples.append((now, done))
+            if done >= count:
+                break
+            if time.monotonic() > deadline:
+                raise SystemExit("%d of %d jobs ended as %s" % (done, count, outcome))
+            time.sleep(0.05)
+        (first, began), (last, ended) = next((s for s in samples if s[1] > 0), samples[0]), samples[-1]
+        if ended - began < count / 4:
+            # It was nearly over before the first look, so from the first look on nothing can be said.
+            return count / max(last - samples[0][0], 0.001)
+        return (ended - began) / (last - first)
