@@ -1,12 +1,17 @@
--- The role that the server runs as: it reads and writes rows, owns nothing, and cannot get around row level security.
+-- The user that the server connects as. It takes the role kuvend_app, which reads and writes rows, owns nothing, and cannot
+-- get around row level security; the migrations give kuvend_app its rights on the tables.
 --
 -- For psql, connected to Kuvend's database as a superuser, before the first `kuvend migrate`:
 --
---     psql --set owner=kuvend_owner --set role=kuvend_app --set password=... --file Scripts/roles.sql URL
+--     psql --set owner=kuvend_owner --set role=kuvend_server --set password=... --file Scripts/roles.sql URL
 --
--- `owner` is the role that `kuvend migrate` connects as; it must exist. May be run again.
+-- `owner` is the user that `kuvend migrate` connects as; it must exist. May be run again. `role` may be kuvend_app itself.
 
 \set ON_ERROR_STOP on
+
+SELECT 'CREATE ROLE kuvend_app NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS'
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'kuvend_app')
+\gexec
 
 SELECT format('CREATE ROLE %I', :'role')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role')
@@ -14,12 +19,8 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role')
 
 ALTER ROLE :"role" LOGIN PASSWORD :'password' NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
-GRANT USAGE ON SCHEMA public TO :"role";
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO :"role";
-GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO :"role";
+SELECT format('GRANT kuvend_app TO %I', :'role') WHERE :'role' <> 'kuvend_app'
+\gexec
 
--- What later migrations create.
-ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public
-    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"role";
-ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public
-    GRANT USAGE, SELECT ON SEQUENCES TO :"role";
+SELECT format('GRANT kuvend_app TO %I WITH ADMIN OPTION', :'owner') WHERE :'owner' <> 'kuvend_app'
+\gexec
