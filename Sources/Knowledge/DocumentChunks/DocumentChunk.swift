@@ -57,10 +57,4 @@ struct DocumentChunkStore {
             """
         )
     }
-
-    func find(_ ids: [ID<DocumentChunk>]) throws -> [DocumentChunk] {
-        try tx.all(
-            "SELECT \(Self.columns) FROM document_chunks WHERE organization_id = \(scope.id) AND id IN \(list: ids)"
-        )
-    }
 }

@@ -90,18 +90,6 @@ package struct ConversationStore {
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
-    /// The newest open conversation of a contact on a channel.
-    func findOpen(contact: ID<Contact>, channel: ID<Channel>) throws -> Conversation? {
-        try tx.first(
-            """
-            SELECT \(Self.columns) FROM conversations
-            WHERE organization_id = \(scope.id) AND channel_id = \(channel) AND contact_id = \(contact)
-                AND status = \(Conversation.Status.active)
-            ORDER BY created_at DESC, id DESC LIMIT 1
-            """
-        )
-    }
-
     func insert(_ conversation: Conversation) throws {
         try tx.run(
             """
