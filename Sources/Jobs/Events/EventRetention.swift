@@ -50,15 +50,3 @@ package struct EventRetention: Sendable {
         }
     }
 }
-
-/// Purges old events; App registers it with an ``EventRetention`` and a schedule.
-package struct PurgeEventsJob: PlatformJob {
-    package static let kind = "events.purge"
-    package static let lane = Lane.maintenance
-    package static let policy = RetryPolicy(maxAttempts: 5, base: .seconds(30), timeout: .seconds(600))
-
-    package var payload: JSON { [:] }
-
-    package init() {}
-    package init(payload: JSON) {}
-}
