@@ -32,7 +32,7 @@ struct Housekeeping: Sendable {
                 """
                 DELETE FROM conversation_events WHERE (organization_id, conversation_id, sequence) IN (
                     SELECT organization_id, conversation_id, sequence FROM conversation_events
-                    WHERE created_at < \(before) ORDER BY created_at LIMIT \(Self.batch)
+                    WHERE created_at < \(before) ORDER BY created_at LIMIT \(limit: Self.batch)
                 )
                 """
             )

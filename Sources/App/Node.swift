@@ -251,6 +251,10 @@ private struct AbsentDatabase: Database {
         throw StorageError.closed
     }
 
+    func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
+        throw StorageError.closed
+    }
+
     func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value {
         throw StorageError.closed
     }

@@ -52,19 +52,30 @@ package struct ID<Entity>: Sendable, Hashable, Comparable, CustomStringConvertib
     /// The canonical lower-case form of 36 characters.
     package var description: String {
         String(unsafeUninitializedCapacity: 36) { buffer in
-            var position = 0
-            for index in 0..<32 {
-                if index == 8 || index == 12 || index == 16 || index == 20 {
-                    buffer[position] = UInt8(ascii: "-")
-                    position += 1
-                }
-                let word = index < 16 ? high : low
-                let digit = UInt8(truncatingIfNeeded: word >> UInt64(60 - (index % 16) * 4)) & 0x0F
-                buffer[position] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
-                position += 1
-            }
-            return position
+            write(into: UnsafeMutableRawBufferPointer(buffer))
+            return 36
         }
+    }
+
+    /// Writes the canonical form, as ASCII.
+    ///
+    /// - Parameter buffer: Of at least 36 bytes.
+    package func write(into buffer: UnsafeMutableRawBufferPointer) {
+        let first = hexadecimalDigits(UInt32(truncatingIfNeeded: high >> 32))
+        let second = hexadecimalDigits(UInt32(truncatingIfNeeded: high))
+        let third = hexadecimalDigits(UInt32(truncatingIfNeeded: low >> 32))
+        let fourth = hexadecimalDigits(UInt32(truncatingIfNeeded: low))
+        let hyphen = UInt8(ascii: "-")
+        buffer.storeBytes(of: first, as: UInt64.self)
+        buffer[8] = hyphen
+        buffer.storeBytes(of: UInt32(truncatingIfNeeded: second), toByteOffset: 9, as: UInt32.self)
+        buffer[13] = hyphen
+        buffer.storeBytes(of: UInt32(truncatingIfNeeded: second >> 32), toByteOffset: 14, as: UInt32.self)
+        buffer[18] = hyphen
+        buffer.storeBytes(of: UInt32(truncatingIfNeeded: third), toByteOffset: 19, as: UInt32.self)
+        buffer[23] = hyphen
+        buffer.storeBytes(of: UInt32(truncatingIfNeeded: third >> 32), toByteOffset: 24, as: UInt32.self)
+        buffer.storeBytes(of: fourth, toByteOffset: 28, as: UInt64.self)
     }
 
     /// The 16 bytes in network order.
@@ -81,6 +92,19 @@ package struct ID<Entity>: Sendable, Hashable, Comparable, CustomStringConvertib
 extension ID {
     /// The id with all bits zero: the platform itself, where a column names an organization.
     package static var zero: ID { ID(high: 0, low: 0) }
+}
+
+/// Eight lower-case digits, the most significant one in the byte that comes first in memory.
+private func hexadecimalDigits(_ number: UInt32) -> UInt64 {
+    // One half-byte in each byte, all at once.
+    var spread = UInt64(number)
+    spread = (spread << 16 | spread) & 0x0000_FFFF_0000_FFFF
+    spread = (spread << 8 | spread) & 0x00FF_00FF_00FF_00FF
+    spread = (spread << 4 | spread) & 0x0F0F_0F0F_0F0F_0F0F
+    // 1 in the bytes that are letters: adding 6 carries into the next half.
+    let letters = (spread &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+    let distance = UInt64(UInt8(ascii: "a") - UInt8(ascii: "0") - 10)
+    return (spread &+ 0x3030_3030_3030_3030 &+ letters &* distance).bigEndian
 }
 
 private func hexadecimalDigit(_ byte: UInt8) -> UInt64? {

@@ -1,7 +1,7 @@
 /// Writes JSON text as UTF-8 bytes, without a tree in between.
 ///
 /// Commas and colons are its business, correct nesting is the caller's: every `begin…` has its `end…`, and inside an
-/// object each value follows a key. Only what RFC 8259 §7 demands is escaped.
+/// object each value follows a key. Literal keys need no escaping. Only what RFC 8259 §7 demands is escaped.
 package struct JSONWriter: Sendable {
     package private(set) var bytes: [UInt8] = []
     private var needsComma = false
@@ -21,7 +21,12 @@ package struct JSONWriter: Sendable {
 
     package mutating func key(_ name: StaticString) {
         separate()
-        name.withUTF8Buffer { quote($0) }
+        bytes.append(.quote)
+        name.withUTF8Buffer { name in
+            assert(name.firstByteToEscape(from: 0) == name.count)
+            bytes.append(contentsOf: name)
+        }
+        bytes.append(.quote)
         bytes.append(.colon)
         needsComma = false
     }
@@ -81,6 +86,32 @@ package struct JSONWriter: Sendable {
             }
             bytes.append(contentsOf: UnsafeBufferPointer(rebasing: digits[position...]))
         }
+    }
+
+    package mutating func value<Entity>(_ id: ID<Entity>) {
+        separate()
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 38) { text in
+            text.initialize(repeating: .quote)
+            id.write(into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(text)[1...]))
+            bytes.append(contentsOf: text)
+        }
+    }
+
+    package mutating func value<Entity>(_ id: ID<Entity>?) {
+        if let id { value(id) } else { null() }
+    }
+
+    package mutating func value(_ moment: Timestamp) {
+        separate()
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 26) { text in
+            text.initialize(repeating: .quote)
+            moment.write(into: UnsafeMutableBufferPointer(rebasing: text[1...]))
+            bytes.append(contentsOf: text)
+        }
+    }
+
+    package mutating func value(_ moment: Timestamp?) {
+        if let moment { value(moment) } else { null() }
     }
 
     package mutating func value(_ number: Int) { value(Int64(number)) }

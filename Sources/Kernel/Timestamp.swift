@@ -75,7 +75,10 @@ extension Timestamp {
         }
     }
 
-    private func write(into buffer: UnsafeMutableBufferPointer<UInt8>) {
+    /// Writes the text form, as ASCII.
+    ///
+    /// - Parameter buffer: Of at least 24 bytes.
+    package func write(into buffer: UnsafeMutableBufferPointer<UInt8>) {
         let dayMilliseconds: Int64 = 86_400_000
         var days = milliseconds / dayMilliseconds
         var rest = milliseconds % dayMilliseconds
@@ -112,7 +115,14 @@ extension Timestamp {
     ///
     /// Years below 1 and dates that no calendar has are nil.
     package init?(_ text: some StringProtocol) {
-        var reader = DigitReader(Array(text.utf8))
+        var text = String(text)
+        guard let moment = text.withUTF8({ Timestamp(utf8: $0) }) else { return nil }
+        self = moment
+    }
+
+    /// Reads the same from bytes.
+    package init?(utf8: UnsafeBufferPointer<UInt8>) {
+        var reader = DigitReader(bytes: utf8)
         guard let year = reader.number(digits: 4), reader.skip("-"), let month = reader.number(digits: 2),
             reader.skip("-"), let day = reader.number(digits: 2),
             reader.skip("T") || reader.skip("t") || reader.skip(" "),
@@ -157,10 +167,8 @@ extension Timestamp {
 }
 
 private struct DigitReader {
-    let bytes: [UInt8]
+    let bytes: UnsafeBufferPointer<UInt8>
     var position = 0
-
-    init(_ bytes: [UInt8]) { self.bytes = bytes }
 
     var isAtEnd: Bool { position == bytes.count }
 

@@ -17,6 +17,9 @@ package protocol Database: Sendable {
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value
 
+    /// What a query's rows become.
+    func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value
+
     /// Changes rows. When this returns the change is durable; when it throws, nothing of it remains - except after
     /// `StorageError.commitUnknown`.
     func write<Value: Sendable>(

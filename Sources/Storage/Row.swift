@@ -18,17 +18,39 @@ package struct Row {
         return try Value(column: column, of: source)
     }
 
-    /// The bytes of a text column or of encoded JSON, without a copy; nil for NULL.
+    /// The bytes of encoded JSON, without a copy; nil for NULL.
     ///
     /// Valid as long as the row is.
-    package mutating func nextText() throws -> UnsafeBufferPointer<UInt8>? {
-        defer { column += 1 }
-        return source.isNull(column) ? nil : try source.text(column)
-    }
-
     package mutating func nextJSONBytes() throws -> UnsafeBufferPointer<UInt8>? {
         defer { column += 1 }
         return source.isNull(column) ? nil : try source.json(column)
+    }
+
+    // Columns that become JSON as they are, with no value in between; NULL becomes null.
+
+    package mutating func copyText(to json: inout JSONWriter) throws {
+        defer { column += 1 }
+        source.isNull(column) ? json.null() : json.value(utf8: try source.text(column))
+    }
+
+    package mutating func copyJSON(to json: inout JSONWriter) throws {
+        defer { column += 1 }
+        source.isNull(column) ? json.null() : json.raw(try source.json(column))
+    }
+
+    package mutating func copyInteger(to json: inout JSONWriter) throws {
+        defer { column += 1 }
+        source.isNull(column) ? json.null() : json.value(try source.integer(column))
+    }
+
+    package mutating func copyID(to json: inout JSONWriter) throws {
+        defer { column += 1 }
+        source.isNull(column) ? json.null() : try source.copyUUID(column, to: &json)
+    }
+
+    package mutating func copyTimestamp(to json: inout JSONWriter) throws {
+        defer { column += 1 }
+        source.isNull(column) ? json.null() : try source.copyTimestamp(column, to: &json)
     }
 
     package mutating func skip() { column += 1 }
@@ -54,6 +76,10 @@ package protocol RowSource: AnyObject {
     func textArray(_ column: Int) throws -> [String]
     func inet(_ column: Int) throws -> String
     func vector(_ column: Int) throws -> [Float]
+    /// Writes the text of a UUID.
+    func copyUUID(_ column: Int, to json: inout JSONWriter) throws
+    /// Writes the text of a timestamp.
+    func copyTimestamp(_ column: Int, to json: inout JSONWriter) throws
 }
 
 package protocol ColumnDecodable {

@@ -14,6 +14,8 @@ package protocol Transaction: AnyObject {
 
     func rows<Value>(_ sql: SQL, _ read: (inout Row) throws -> Value) throws -> [Value]
 
+    func fetch<Value>(_ query: Query<Value>) throws -> Value
+
     /// Several statements in one round trip; `read` is told which statement a row belongs to.
     func batch<Value>(_ statements: [SQL], _ read: (Int, inout Row) throws -> Value) throws -> [[Value]]
 

@@ -85,7 +85,7 @@ package struct IdempotencyKeys: Sendable {
                 """
                 DELETE FROM idempotency_keys WHERE (organization_id, principal, key) IN (
                     SELECT organization_id, principal, key FROM idempotency_keys WHERE expires_at <= \(now)
-                    ORDER BY expires_at LIMIT \(limit)
+                    ORDER BY expires_at LIMIT \(limit: limit)
                 )
                 """
             )

@@ -48,7 +48,7 @@ struct AIAgentStore {
         let rows: [AIAgent] = try tx.all(
             """
             SELECT \(Self.columns) FROM ai_agents WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

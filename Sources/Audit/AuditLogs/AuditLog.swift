@@ -66,7 +66,7 @@ struct AuditLogStore {
         let rows: [AuditLog] = try tx.all(
             """
             SELECT \(AuditLog.columns) FROM audit_logs WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

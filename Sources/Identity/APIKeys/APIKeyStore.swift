@@ -79,7 +79,7 @@ struct APIKeyStore {
         let rows: [APIKey] = try tx.all(
             """
             SELECT \(Self.columns) FROM api_keys WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

@@ -93,7 +93,7 @@ struct MembershipStore {
             """
             SELECT \(Self.memberColumns) FROM memberships m JOIN users u ON u.id = m.user_id
             WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY m.created_at, m.user_id LIMIT \(page.limit + 1)
+            ORDER BY m.created_at, m.user_id LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.membership.createdAt, id: $0.user.id) }

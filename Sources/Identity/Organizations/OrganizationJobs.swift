@@ -77,7 +77,7 @@ package struct OrganizationPurge: Sendable {
             try tx.execute(
                 """
                 DELETE FROM \(table) WHERE organization_id = \(scope.id) AND \(address) IN (
-                    SELECT \(address) FROM \(table) WHERE organization_id = \(scope.id) LIMIT \(Self.batchLimit)
+                    SELECT \(address) FROM \(table) WHERE organization_id = \(scope.id) LIMIT \(limit: Self.batchLimit)
                 )
                 """
             )
@@ -96,7 +96,7 @@ package struct OrganizationPurge: Sendable {
                     SELECT u.id FROM users u WHERE u.organization_id = \(id) AND EXISTS (
                         SELECT 1 FROM memberships m WHERE m.user_id = u.id AND m.organization_id <> \(id)
                     )
-                    ORDER BY u.id LIMIT \(Self.batchLimit)
+                    ORDER BY u.id LIMIT \(limit: Self.batchLimit)
                     """
                 )
                 for user in users {

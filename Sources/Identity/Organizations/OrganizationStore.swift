@@ -70,7 +70,7 @@ struct OrganizationStore {
             """
             SELECT \(joinedColumns) FROM memberships m JOIN organizations o ON o.id = m.organization_id
             WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY o.created_at DESC, o.id DESC LIMIT \(page.limit + 1)
+            ORDER BY o.created_at DESC, o.id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

@@ -22,7 +22,7 @@ package struct SessionPurge: Sendable {
                     """
                     DELETE FROM sessions WHERE (organization_id, id) IN (
                         SELECT organization_id, id FROM sessions WHERE expires_at < \(before)
-                        ORDER BY expires_at LIMIT \(Self.batchLimit)
+                        ORDER BY expires_at LIMIT \(limit: Self.batchLimit)
                     )
                     """
                 )

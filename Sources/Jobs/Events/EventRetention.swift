@@ -39,7 +39,7 @@ package struct EventRetention: Sendable {
                         SELECT position FROM events
                         WHERE created_at < \(before)
                             AND (transaction_number, position) <= (\(passed.transactionNumber), \(passed.position))
-                        ORDER BY created_at LIMIT \(Self.batchLimit)
+                        ORDER BY created_at LIMIT \(limit: Self.batchLimit)
                     )
                     """
                 )

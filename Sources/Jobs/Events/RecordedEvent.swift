@@ -105,7 +105,7 @@ package enum EventFeed {
             return try tx.all(
                 """
                 SELECT \(RecordedEvent.columns) FROM events WHERE position > \(max(place.position, -1))
-                ORDER BY position LIMIT \(limit)
+                ORDER BY position LIMIT \(limit: limit)
                 """
             )
         }
@@ -114,7 +114,7 @@ package enum EventFeed {
             SELECT \(RecordedEvent.columns) FROM events
             WHERE (transaction_number, position) > (\(place.transactionNumber), \(place.position))
                 AND transaction_number < \(.oldestOpenTransaction)
-            ORDER BY transaction_number, position LIMIT \(limit)
+            ORDER BY transaction_number, position LIMIT \(limit: limit)
             """
         )
     }
@@ -132,7 +132,7 @@ package enum EventFeed {
             WHERE organization_id = \(scope.id)
                 AND (transaction_number, position) > (\(place.transactionNumber), \(place.position))
                 AND transaction_number < \(.oldestOpenTransaction)
-            ORDER BY transaction_number, position LIMIT \(limit)
+            ORDER BY transaction_number, position LIMIT \(limit: limit)
             """
         )
     }

@@ -69,7 +69,7 @@ package struct JobService: Sendable {
                 """
                 SELECT id, kind, lane, attempt, last_error, created_at, updated_at FROM jobs
                 WHERE organization_id = \(organization) AND state = 'quarantined'\(place)
-                ORDER BY updated_at DESC, id DESC LIMIT \(page.limit + 1)
+                ORDER BY updated_at DESC, id DESC LIMIT \(limit: page.limit + 1)
                 """
             ) { row in
                 QuarantinedJob(

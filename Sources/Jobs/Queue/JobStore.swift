@@ -117,7 +117,7 @@ enum JobStore {
                     AND jobs.kind IN \(list: plan.kinds)
                 ORDER BY jobs.run_at, jobs.id LIMIT 1
             ) <= \(now)
-            LIMIT \(limit)
+            LIMIT \(limit: limit)
             """
     }
 
@@ -143,7 +143,7 @@ enum JobStore {
             SELECT jobs.id FROM jobs
             WHERE jobs.lane = \(plan.lane) AND jobs.organization_id = \(organization) AND jobs.state = 'ready'
                 AND jobs.run_at <= \(now) AND jobs.kind IN \(list: plan.kinds)
-            ORDER BY jobs.run_at, jobs.id LIMIT \(limit) \(.skipLocked)
+            ORDER BY jobs.run_at, jobs.id LIMIT \(limit: limit) \(.skipLocked)
         )
         UPDATE jobs SET state = 'running', attempt = jobs.attempt + 1, token = \(token),
             lease_expires_at = \(plan.leaseEnd(now)), deadline_at = \(plan.deadline(now)), updated_at = \(now)
@@ -234,7 +234,7 @@ enum JobStore {
         """
         SELECT organization_id, id, token, kind, attempt, max_attempts, deadline_at FROM jobs
         WHERE state = 'running' AND lease_expires_at <= \(now)
-        ORDER BY lease_expires_at LIMIT \(limit) \(.skipLocked)
+        ORDER BY lease_expires_at LIMIT \(limit: limit) \(.skipLocked)
         """
     }
 
@@ -246,7 +246,7 @@ enum JobStore {
     static func statistics(of lane: Lane, now: Timestamp) -> [SQL] {
         let due: SQL = "FROM jobs WHERE lane = \(lane) AND state = 'ready' AND run_at <= \(now)"
         return [
-            "SELECT count(*) FROM (SELECT 1 \(due) LIMIT \(countLimit)) AS counted",
+            "SELECT count(*) FROM (SELECT 1 \(due) LIMIT \(limit: countLimit)) AS counted",
             "SELECT count(*) FROM jobs WHERE lane = \(lane) AND state = 'running'",
             "SELECT count(*) FROM jobs WHERE lane = \(lane) AND state = 'quarantined'",
             "SELECT run_at \(due) ORDER BY run_at LIMIT 1",

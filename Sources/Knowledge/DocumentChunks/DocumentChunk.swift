@@ -53,7 +53,7 @@ struct DocumentChunkStore {
             """
             SELECT \(Self.columns) FROM document_chunks
             WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source) AND ordinal > \(ordinal)
-            ORDER BY ordinal LIMIT \(limit)
+            ORDER BY ordinal LIMIT \(limit: limit)
             """
         )
     }

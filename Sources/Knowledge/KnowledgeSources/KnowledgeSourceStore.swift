@@ -49,7 +49,7 @@ struct KnowledgeSourceStore {
         let rows: [KnowledgeSource] = try tx.all(
             """
             SELECT \(Self.columns) FROM knowledge_sources WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

@@ -10,7 +10,7 @@ extension KnowledgeSearch {
         WHERE c.organization_id = \(scope.id) AND c.search_words @@ \(words.condition(.any, in: scope))
             AND s.status = \(KnowledgeSource.Status.ready)
         ORDER BY ts_rank(c.search_words, to_tsquery('simple', \(words.tsquery(.any))), 1) DESC, c.id
-        LIMIT \(candidates)
+        LIMIT \(limit: candidates)
         """
     }
 }

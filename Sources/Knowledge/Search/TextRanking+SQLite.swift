@@ -11,7 +11,7 @@ extension KnowledgeSearch {
             JOIN knowledge_sources s ON s.organization_id = c.organization_id AND s.id = c.knowledge_source_id
             WHERE document_chunks_search MATCH \(query) AND c.organization_id = \(scope.id)
                 AND s.status = \(KnowledgeSource.Status.ready)
-            ORDER BY bm25(document_chunks_search, 0.0, 1.0), c.id LIMIT \(candidates)
+            ORDER BY bm25(document_chunks_search, 0.0, 1.0), c.id LIMIT \(limit: candidates)
             """
     }
 }

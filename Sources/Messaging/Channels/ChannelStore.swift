@@ -41,7 +41,7 @@ struct ChannelStore {
         let rows: [Channel] = try tx.all(
             """
             SELECT \(Self.columns) FROM channels WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

@@ -40,7 +40,7 @@ struct ContactStore {
         let rows: [Contact] = try tx.all(
             """
             SELECT \(Self.columns) FROM contacts WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

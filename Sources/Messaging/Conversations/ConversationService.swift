@@ -83,12 +83,13 @@ package struct ConversationService: Sendable {
         try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).get(id) }
     }
 
-    package func list(
+    /// One page as encoded JSON, newest first.
+    func page(
         _ filter: ConversationFilter,
         _ page: PageRequest,
         in scope: OrganizationScope
-    ) async throws -> Page<Conversation> {
-        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).list(filter, page) }
+    ) async throws -> [UInt8] {
+        try await database.fetch(ConversationStore.page(filter, page, in: scope), in: scope)
     }
 
     /// - Parameter check: Refuses when the caller edits another version than the one at hand.

@@ -72,7 +72,12 @@ package struct ConversationStore {
         return conversation
     }
 
-    func list(_ filter: ConversationFilter, _ page: PageRequest) throws -> Page<Conversation> {
+    /// One page, newest first, as JSON straight from the rows.
+    static func page(
+        _ filter: ConversationFilter,
+        _ page: PageRequest,
+        in scope: OrganizationScope
+    ) -> Query<[UInt8]> {
         var conditions: [SQL] = ["organization_id = \(scope.id)"]
         if let status = filter.status { conditions.append("status = \(status)") }
         if let handler = filter.handler { conditions.append("handled_by = \(handler)") }
@@ -81,13 +86,21 @@ package struct ConversationStore {
         if let after = page.after {
             conditions.append("(created_at, id) < (\(after.time), \(after.id(of: ConversationEntity.self)))")
         }
-        let rows: [Conversation] = try tx.all(
+        return Query(
             """
             SELECT \(Self.columns) FROM conversations WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
-        )
-        return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
+        ) { rows in
+            try rows.page(from: try rows.next(), limit: page.limit) { row, json in
+                try ConversationBody.write(row: &row, to: &json)
+            } cursor: { row in
+                Cursor(
+                    time: try Timestamp(column: 14, of: row.source),
+                    id: try Conversation.Identifier(column: 0, of: row.source)
+                )
+            }
+        }
     }
 
     func insert(_ conversation: Conversation) throws {

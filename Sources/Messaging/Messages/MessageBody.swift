@@ -51,32 +51,25 @@ struct MessageBody: ResponseBody {
         json.endObject()
     }
 
-    /// The same, straight from a row of `MessageStore.columns`: no strings in between.
-    static func write(row: inout Row, id: ID<Message>, createdAt: Timestamp, to json: inout JSONWriter) throws {
+    /// The same, straight from a row of `MessageStore.columns`: no values in between.
+    static func write(row: inout Row, to json: inout JSONWriter) throws {
         json.beginObject()
         json.key("id")
-        json.value(id.description)
-        row.skip()
+        try row.copyID(to: &json)
         json.key("conversation_id")
-        json.value(try row.next(ID<ConversationEntity>.self).description)
+        try row.copyID(to: &json)
         json.key("direction")
-        try json.value(text: row.nextText())
+        try row.copyText(to: &json)
         json.key("role")
-        try json.value(text: row.nextText())
+        try row.copyText(to: &json)
         json.key("content")
-        try json.value(text: row.nextText())
+        try row.copyText(to: &json)
         json.key("external_id")
-        try json.value(text: row.nextText())
+        try row.copyText(to: &json)
         json.key("metadata")
-        if let metadata = try row.nextJSONBytes() { json.raw(metadata) } else { json.null() }
+        try row.copyJSON(to: &json)
         json.key("created_at")
-        json.value(createdAt.description)
+        try row.copyTimestamp(to: &json)
         json.endObject()
-    }
-}
-
-extension JSONWriter {
-    mutating func value(text: UnsafeBufferPointer<UInt8>?) {
-        if let text { value(utf8: text) } else { null() }
     }
 }

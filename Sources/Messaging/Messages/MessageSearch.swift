@@ -17,7 +17,7 @@ struct MessageSearch {
         let rows: [Message] = try tx.all(
             """
             SELECT \(MessageStore.columns) FROM messages WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(page.limit + 1)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
             """
         )
         return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }

@@ -98,9 +98,10 @@ package struct MessageService: Sendable {
         ascending: Bool,
         in scope: OrganizationScope
     ) async throws -> [UInt8] {
-        try await database.read(scope) { tx in
-            try MessageStore(tx: tx, scope: scope).writePage(of: conversation, page, ascending: ascending).json
-        }
+        try await database.fetch(
+            MessageStore.page(of: conversation, page, ascending: ascending, in: scope),
+            in: scope
+        )
     }
 
     /// The messages of the organization that hold all words of `text`, newest first.

@@ -60,7 +60,7 @@ package struct MessageStore {
             SELECT \(Self.columns) FROM messages
             WHERE organization_id = \(scope.id) AND conversation_id = \(conversation)
                 AND role <> \(Message.Role.system)
-            ORDER BY created_at DESC, id DESC LIMIT \(limit)
+            ORDER BY created_at DESC, id DESC LIMIT \(limit: limit)
             """
         )
         return rows.reversed()
@@ -78,57 +78,43 @@ package struct MessageStore {
         )
     }
 
-    /// One page of a conversation, newest first or oldest first, written straight from the rows.
+    /// One page of a conversation, newest first or oldest first, as JSON straight from the rows.
     ///
     /// The first row of the answer says whether the conversation exists, so that a page is one statement.
-    func writePage(
+    static func page(
         of conversation: Conversation.Identifier,
         _ page: PageRequest,
-        ascending: Bool
-    ) throws -> (json: [UInt8], next: Cursor?) {
+        ascending: Bool,
+        in scope: OrganizationScope
+    ) -> Query<[UInt8]> {
         let comparison: SQL = ascending ? ">" : "<"
         let order: SQL = ascending ? "ASC" : "DESC"
         var place = SQL.empty
         if let after = page.after {
             place = "AND (m.created_at, m.id) \(comparison) (\(after.time), \(after.id(of: Message.self)))"
         }
-        var json = JSONWriter(reservingCapacity: 512 * page.limit)
-        json.beginObject()
-        json.key("data")
-        json.beginArray()
-        var written = 0
-        var last: Cursor?
-        var hasMore = false
-        let rows = try tx.rows(
+        return Query(
             """
             SELECT m.id, m.conversation_id, m.direction, m.role, m.content, m.external_id, m.metadata, m.created_at
             FROM conversations c LEFT JOIN (
                 SELECT \(Self.columns) FROM messages m
                 WHERE m.organization_id = \(scope.id) AND m.conversation_id = \(conversation) \(place)
-                ORDER BY m.created_at \(order), m.id \(order) LIMIT \(page.limit + 1)
+                ORDER BY m.created_at \(order), m.id \(order) LIMIT \(limit: page.limit + 1)
             ) m ON m.conversation_id = c.id
             WHERE c.organization_id = \(scope.id) AND c.id = \(conversation)
             ORDER BY m.created_at \(order), m.id \(order)
             """
-        ) { row in
-            guard !row.source.isNull(0) else { return true }
-            guard written < page.limit else {
-                hasMore = true
-                return true
+        ) { rows in
+            guard let row = try rows.next() else { throw ConversationError.unknown(conversation) }
+            let isEmpty = row.source.isNull(0)
+            return try rows.page(from: isEmpty ? nil : row, limit: page.limit) { row, json in
+                try MessageBody.write(row: &row, to: &json)
+            } cursor: { row in
+                Cursor(
+                    time: try Timestamp(column: 7, of: row.source),
+                    id: try ID<Message>(column: 0, of: row.source)
+                )
             }
-            let id = try ID<Message>(column: 0, of: row.source)
-            let createdAt = try Timestamp(column: 7, of: row.source)
-            try MessageBody.write(row: &row, id: id, createdAt: createdAt, to: &json)
-            last = Cursor(time: createdAt, id: id)
-            written += 1
-            return true
         }
-        guard !rows.isEmpty else { throw ConversationError.unknown(conversation) }
-        json.endArray()
-        json.key("next_cursor")
-        let next = hasMore ? last : nil
-        json.value(next?.text)
-        json.endObject()
-        return (json.bytes, next)
     }
 }

@@ -104,7 +104,7 @@ package struct StreamStore {
             FROM conversation_events e
             LEFT JOIN messages m ON m.organization_id = e.organization_id AND m.id = e.message_id
             WHERE e.organization_id = \(scope.id) AND e.conversation_id = \(conversation) AND e.sequence > \(sequence)
-            ORDER BY e.sequence LIMIT \(limit)
+            ORDER BY e.sequence LIMIT \(limit: limit)
             """
         ) { row in
             let sequence: Int64 = try row.next()

@@ -170,7 +170,7 @@ final class PostgresConnection {
 
     /// Reads the type's number out of the first column of the first result.
     func readVectorType() {
-        guard let rows = takeResults().first, let rows, rows.count == 1, !rows.isNull(0) else { return }
+        guard let rows = takeResults().first, let rows, rows.next() != nil, !rows.isNull(0) else { return }
         vectorType = (try? rows.integer(0)).flatMap { UInt32(exactly: $0) } ?? 0
     }
 
@@ -214,6 +214,20 @@ final class PostgresConnection {
         }
         try checkSent(status)
         tokens.append(Token(kind: kind, violations: violations))
+    }
+
+    /// Queues what tells row level security whose rows the transaction may see.
+    func send(_ scope: DataScope) throws {
+        let settings: [SQLValue] =
+            switch scope {
+            case .organization(let scope): [.text(scope.id.description), .text("")]
+            case .system(let purpose): [.text(""), .text(purpose.rawValue)]
+            }
+        try send(
+            "SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true)",
+            settings,
+            as: .control
+        )
     }
 
     private func checkSent(_ status: Int32) throws(PostgresFailure) {
@@ -362,6 +376,30 @@ final class PostgresConnection {
             PQclear(result)
             throw abandoned("a statement that cannot run here")
         }
+    }
+
+    /// Asks several queries in one round trip, each in a transaction of its own that ends with its Sync.
+    ///
+    /// - Returns: The rows of each; nil where they did not come, for whatever reason.
+    func rows(of queries: [PostgresQuery?], until deadline: UInt64) -> [PostgresRows?] {
+        do {
+            for (slot, query) in queries.enumerated() {
+                guard let query else { continue }
+                // What cannot be sent leaves nothing behind, and its Sync ends an empty transaction.
+                do {
+                    try send(query.scope)
+                    let (text, values) = query.sql.rendered(for: .postgres)
+                    try send(text, values, as: .statement(slot: slot))
+                } catch is StorageError {}
+                try sync()
+            }
+            try collect(until: deadline)
+        } catch {
+            // The first that was refused; rows of the others have arrived unless the connection broke.
+        }
+        let rows = takeResults()
+        if !isBroken { try? sendDiscarded() }
+        return rows
     }
 
     private func abandoned(_ what: String) -> PostgresFailure {

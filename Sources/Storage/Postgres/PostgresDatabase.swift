@@ -53,6 +53,10 @@ package final class PostgresDatabase: Database {
         try await perform(.read, in: scope, body)
     }
 
+    package func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
+        try await perform(.read, in: scope, query: query) { tx in try tx.fetch(query) }
+    }
+
     package func write<Value: Sendable>(
         in scope: DataScope,
         isolation: Isolation,
@@ -163,12 +167,19 @@ package final class PostgresDatabase: Database {
     private func perform<Value: Sendable>(
         _ mode: PostgresMode,
         in scope: DataScope,
+        query: Query<Value>? = nil,
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         let work = PostgresWork()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
                 let job = PostgresWork.Job(
+                    query: query.map { query in
+                        PostgresQuery(scope: scope, sql: query.sql) { [outcomes] rows in
+                            outcomes.committed.increment()
+                            continuation.resume(with: Result { try query.make(rows) })
+                        }
+                    },
                     run: { [self] connection, progress in
                         switch runBody(body, mode, in: scope, on: connection, &progress) {
                         case .success(let value):

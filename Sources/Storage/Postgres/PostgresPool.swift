@@ -3,6 +3,14 @@ import Logging
 import Metrics
 import Synchronization
 
+/// A query on its way to the rows.
+struct PostgresQuery: Sendable {
+    let scope: DataScope
+    let sql: SQL
+    /// Hands the rows to whoever waits for them.
+    let finish: @Sendable (PostgresRows) -> Void
+}
+
 /// One transaction that waits for a connection.
 ///
 /// Whoever takes it - a connection's thread, the ticker, the cancellation of its task, the end of the pool - alone
@@ -22,6 +30,8 @@ final class PostgresWork: Sendable {
     }
 
     struct Job: Sendable {
+        /// What it asks, if that is one query, which can share a round trip with others.
+        var query: PostgresQuery?
         let run: @Sendable (PostgresConnection, inout Progress) -> Outcome
         let fail: @Sendable (any Error) -> Void
         let enqueued: UInt64
@@ -68,13 +78,18 @@ final class PostgresWork: Sendable {
 /// Connections, each with its own thread, and the one queue of work that they share.
 ///
 /// Work is run in the order in which it came. A thread with nothing to do lies on a stack, and work that comes is
-/// handed to the top one: exactly one thread is woken for it. While the database is down one thread alone keeps trying
+/// handed to the top one: exactly one thread is woken for it. Only queries may wait although a thread is idle: a few
+/// threads take all that wait and send them together, so that many share a round trip. While the database is down one thread alone keeps trying
 /// to connect, and waiting work fails by its own deadline.
 final class PostgresPool: Sendable {
     /// Threads that stay when there is nothing to do.
     private static let minimumIdle = 2
     private static let idleNanoseconds: UInt64 = 60_000_000_000
     private static let tickNanoseconds: UInt64 = 50_000_000
+    /// Threads that are woken for queries; more come to help when those are stuck for a tick.
+    private static let queryWorkers = 2
+    /// Queries that share a round trip, so that none waits for long behind slow ones.
+    private static let queryBatch = 8
     /// How often a body may lose its connection.
     ///
     /// A statement that ends its backend must not end all of them.
@@ -85,12 +100,13 @@ final class PostgresPool: Sendable {
         /// Work handed over while the worker was idle.
         ///
         /// Written and taken while the pool's state is locked.
-        let handed = Mutex<PostgresWork?>(nil)
+        let handed = Mutex<Entry?>(nil)
     }
 
     private struct Entry {
         let work: PostgresWork
         let deadline: UInt64
+        let isQuery: Bool
     }
 
     private struct State {
@@ -102,6 +118,8 @@ final class PostgresPool: Sendable {
         /// Workers without a connection yet.
         var connecting = 0
         var busy = 0
+        /// Of the busy ones, those with queries.
+        var querying = 0
         var isClosed = false
 
         // The circuit.
@@ -118,9 +136,9 @@ final class PostgresPool: Sendable {
 
         var waiting: Int { queue.count - head }
 
-        mutating func popFirst() -> PostgresWork? {
+        mutating func popFirst() -> Entry? {
             guard head < queue.count else { return nil }
-            let work = queue[head].work
+            let entry = queue[head]
             head += 1
             if head == queue.count {
                 queue.removeAll(keepingCapacity: true)
@@ -129,7 +147,13 @@ final class PostgresPool: Sendable {
                 queue.removeFirst(head)
                 head = 0
             }
-            return work
+            return entry
+        }
+
+        /// Notes that a worker begins with what it got.
+        mutating func begin(_ entry: Entry) {
+            busy += 1
+            if entry.isQuery { querying += 1 }
         }
     }
 
@@ -151,7 +175,8 @@ final class PostgresPool: Sendable {
 
     func submit(_ work: PostgresWork, _ job: PostgresWork.Job) {
         guard work.offer(job) else { return job.fail(CancellationError()) }
-        enqueue(work, deadline: job.enqueued.addingSaturating(configuration.acquireTimeout.nanosecondsClamped))
+        let deadline = job.enqueued.addingSaturating(configuration.acquireTimeout.nanosecondsClamped)
+        enqueue(Entry(work: work, deadline: deadline, isQuery: job.query != nil))
     }
 
     private enum Step {
@@ -161,16 +186,17 @@ final class PostgresPool: Sendable {
         case refuse
     }
 
-    private func enqueue(_ work: PostgresWork, deadline: UInt64, isFirst: Bool = false) {
+    private func enqueue(_ entry: Entry, isFirst: Bool = false) {
         let (step, startTicker, wakeTicker): (Step, Bool, Bool) = state.withLock { state in
             if state.isClosed { return (.refuse, false, false) }
-            if let worker = state.idle.popLast() {
-                worker.handed.withLock { $0 = work }
+            let joinsOthers = entry.isQuery && !isFirst && state.querying >= Self.queryWorkers
+            if !joinsOthers, let worker = state.idle.popLast() {
+                worker.handed.withLock { $0 = entry }
+                state.begin(entry)
                 return (.wake(worker), false, false)
             }
-            let entry = Entry(work: work, deadline: deadline)
             if isFirst { state.queue.insert(entry, at: state.head) } else { state.queue.append(entry) }
-            let step: Step = growth(of: &state).map { .start($0) } ?? .none
+            let step: Step = joinsOthers ? .none : growth(of: &state).map { .start($0) } ?? .none
             let startTicker = !state.isTickerRunning
             let wakeTicker = !state.isTickerAwake
             state.isTickerRunning = true
@@ -181,7 +207,7 @@ final class PostgresPool: Sendable {
         case .none: break
         case .wake(let worker): worker.parker.unpark()
         case .start(let worker): start(worker)
-        case .refuse: work.take()?.fail(StorageError.closed)
+        case .refuse: entry.work.take()?.fail(StorageError.closed)
         }
         if startTicker {
             if !threads.start("kuvend-db-tick", { [self] in tick() }) {
@@ -237,8 +263,16 @@ final class PostgresPool: Sendable {
                 tickerParker.park(until: monotonicNanoseconds() &+ Self.tickNanoseconds)
             }
             let now = monotonicNanoseconds()
+            var helpers: [Worker] = []
             let (expired, reason, isQuiet, isClosed): ([PostgresWork], String, Bool, Bool) = state.withLock { state in
                 guard state.waiting > 0 else { return ([], "", true, state.isClosed) }
+                // Those whose work this is are stuck with something slow.
+                while let helper = state.idle.last, let entry = state.popFirst() {
+                    state.idle.removeLast()
+                    helper.handed.withLock { $0 = entry }
+                    state.begin(entry)
+                    helpers.append(helper)
+                }
                 var expired: [PostgresWork] = []
                 if state.queue[state.head...].contains(where: { $0.deadline <= now }) {
                     let entries = state.queue[state.head...]
@@ -249,6 +283,7 @@ final class PostgresPool: Sendable {
                 let reason = state.failures > 0 ? state.lastFailure : "no connection became free in time"
                 return (expired, reason, false, state.isClosed)
             }
+            for helper in helpers { helper.parker.unpark() }
             for work in expired { work.take()?.fail(StorageError.unavailable(reason)) }
             if isClosed { return }
             quietTicks = isQuiet ? quietTicks + 1 : 0
@@ -266,10 +301,13 @@ final class PostgresPool: Sendable {
             }
             guard let current = connection else { return }
             switch next(for: worker, current) {
-            case .work(let work):
-                defer { release() }
-                guard let job = work.take() else { continue }
-                run(job, work, on: current)
+            case .work(let entry):
+                defer { release(entry) }
+                if entry.isQuery {
+                    runQueries(from: entry, on: current)
+                } else if let job = entry.work.take() {
+                    run(job, entry.work, on: current)
+                }
             case .reconnect: break
             case .end:
                 current.close()
@@ -284,12 +322,8 @@ final class PostgresPool: Sendable {
     }
 
     private func run(_ job: PostgresWork.Job, _ work: PostgresWork, on connection: PostgresConnection) {
-        let start = monotonicNanoseconds()
-        waitTimer.recordNanoseconds(Int64(clamping: start &- job.enqueued))
-        let isSuspect = state.withLock { state in
-            start &- connection.lastUse > 1_000_000_000 || connection.lastUse < state.suspectBefore
-        }
-        if isSuspect { connection.checkAlive() }
+        waitTimer.recordNanoseconds(Int64(clamping: monotonicNanoseconds() &- job.enqueued))
+        checkSuspect(connection)
         var job = job
         let outcome: PostgresWork.Outcome
         if connection.isBroken {
@@ -305,11 +339,54 @@ final class PostgresPool: Sendable {
         // It has waited for its turn before, so it is first in the line.
         let patience = monotonicNanoseconds().addingSaturating(configuration.acquireTimeout.nanosecondsClamped)
         guard work.offer(job) else { return job.fail(CancellationError()) }
-        enqueue(work, deadline: min(patience, job.progress.deadline ?? .max), isFirst: true)
+        let deadline = min(patience, job.progress.deadline ?? .max)
+        enqueue(Entry(work: work, deadline: deadline, isQuery: job.query != nil), isFirst: true)
+    }
+
+    private func checkSuspect(_ connection: PostgresConnection) {
+        let now = monotonicNanoseconds()
+        let isSuspect = state.withLock { state in
+            now &- connection.lastUse > 1_000_000_000 || connection.lastUse < state.suspectBefore
+        }
+        if isSuspect { connection.checkAlive() }
+    }
+
+    /// Sends a query together with those that wait behind it, and hands out the rows.
+    ///
+    /// A query whose rows do not come runs once more as a transaction of its own, which knows what to do about it.
+    private func runQueries(from first: Entry, on connection: PostgresConnection) {
+        var entries = [first]
+        state.withLock { state in
+            while entries.count < Self.queryBatch, state.waiting > 0, state.queue[state.head].isQuery,
+                let entry = state.popFirst()
+            {
+                entries.append(entry)
+            }
+        }
+        let batch = entries.compactMap { entry in entry.work.take().map { (job: $0, work: entry.work) } }
+        guard !batch.isEmpty else { return }
+        let now = monotonicNanoseconds()
+        for (job, _) in batch { waitTimer.recordNanoseconds(Int64(clamping: now &- job.enqueued)) }
+        let deadline = now.addingSaturating(configuration.transactionTimeout.nanosecondsClamped)
+        checkSuspect(connection)
+        var results: [PostgresRows?] = []
+        if !connection.isBroken {
+            results = connection.rows(of: batch.map(\.job.query), until: deadline)
+        }
+        for (index, (job, work)) in batch.enumerated() {
+            if index < results.count, let rows = results[index], let query = job.query {
+                query.finish(rows)
+                rows.close()
+            } else {
+                var job = job
+                job.progress.deadline = deadline
+                run(job, work, on: connection)
+            }
+        }
     }
 
     private enum Next {
-        case work(PostgresWork)
+        case work(Entry)
         case reconnect
         case end
     }
@@ -320,9 +397,9 @@ final class PostgresPool: Sendable {
     private func next(for worker: Worker, _ connection: PostgresConnection) -> Next {
         if connection.isBroken { return .reconnect }
         let immediate: Next? = state.withLock { state in
-            if let work = state.popFirst() {
-                state.busy += 1
-                return .work(work)
+            if let entry = state.popFirst() {
+                state.begin(entry)
+                return .work(entry)
             }
             if state.isClosed {
                 state.all[ObjectIdentifier(worker)] = nil
@@ -339,21 +416,22 @@ final class PostgresPool: Sendable {
 
         connection.drain()
         if connection.isBroken {
-            let handed: PostgresWork? = state.withLock { state in
+            let handed: Entry? = state.withLock { state in
                 state.idle.removeAll { $0 === worker }
                 return worker.handed.withLock { $0.take() }
             }
-            // It was first in the line when it was handed over.
-            if let handed { enqueue(handed, deadline: monotonicNanoseconds() &+ 1_000_000_000, isFirst: true) }
+            if let handed {
+                release(handed)
+                // It was first in the line when it was handed over.
+                let patience = max(handed.deadline, monotonicNanoseconds() &+ 1_000_000_000)
+                enqueue(Entry(work: handed.work, deadline: patience, isQuery: handed.isQuery), isFirst: true)
+            }
             return .reconnect
         }
         while true {
             let wasWoken = worker.parker.park(until: monotonicNanoseconds() &+ Self.idleNanoseconds)
             let next: Next? = state.withLock { state in
-                if let work = worker.handed.withLock({ $0.take() }) {
-                    state.busy += 1
-                    return .work(work)
-                }
+                if let entry = worker.handed.withLock({ $0.take() }) { return .work(entry) }
                 if state.isClosed || !wasWoken && state.all.count > Self.minimumIdle {
                     state.idle.removeAll { $0 === worker }
                     state.all[ObjectIdentifier(worker)] = nil
@@ -367,8 +445,11 @@ final class PostgresPool: Sendable {
         }
     }
 
-    private func release() {
-        state.withLock { $0.busy -= 1 }
+    private func release(_ entry: Entry) {
+        state.withLock { state in
+            state.busy -= 1
+            if entry.isQuery { state.querying -= 1 }
+        }
         recordBusy()
     }
 

@@ -3,13 +3,14 @@ import Kernel
 
 /// The rows of one result.
 ///
-/// Reads the row that `index` points at.
-final class PostgresRows: RowSource {
+/// Reads the row that `next` returned last.
+final class PostgresRows: RowSource, Rows {
     private var result: OpaquePointer?
     private let columns: Int32
     private let vectorType: UInt32
     let count: Int32
-    var index: Int32 = 0
+    /// The row that is read; before the first one until `next` is called.
+    private var index: Int32 = -1
 
     /// Takes over `result`.
     init(_ result: OpaquePointer, vectorType: UInt32) {
@@ -29,16 +30,17 @@ final class PostgresRows: RowSource {
         result = nil
     }
 
+    func next() -> Row? {
+        guard index + 1 < count else { return nil }
+        index += 1
+        return Row(source: self)
+    }
+
     /// Calls `read` for each row in turn.
     func map<Value>(_ read: (inout Row) throws -> Value) rethrows -> [Value] {
-        guard count > 0 else { return [] }
         var values: [Value] = []
         values.reserveCapacity(Int(count))
-        for index in 0..<count {
-            self.index = index
-            var row = Row(source: self)
-            values.append(try read(&row))
-        }
+        while var row = next() { values.append(try read(&row)) }
         return values
     }
 
@@ -52,7 +54,8 @@ final class PostgresRows: RowSource {
 
     /// A column that the statement does not have is not NULL: reading it throws.
     func isNull(_ column: Int) -> Bool {
-        guard let result, let column = Int32(exactly: column), (0..<columns).contains(column) else { return false }
+        guard let result, let column = Int32(exactly: column), (0..<columns).contains(column), index >= 0
+        else { return false }
         return PQgetisnull(result, index, column) == 1
     }
 
@@ -173,11 +176,18 @@ final class PostgresRows: RowSource {
         return elements
     }
 
+    func copyUUID(_ column: Int, to json: inout JSONWriter) throws {
+        let (high, low) = try uuid(column)
+        json.value(ID<PostgresRows>(high: high, low: low))
+    }
+
+    func copyTimestamp(_ column: Int, to json: inout JSONWriter) throws { json.value(try timestamp(column)) }
+
     private func value(
         _ column: Int,
         _ expected: @autoclosure () -> String
     ) throws(StorageError) -> (type: UInt32, bytes: UnsafeBufferPointer<UInt8>) {
-        guard let result, let number = Int32(exactly: column), (0..<columns).contains(number),
+        guard let result, let number = Int32(exactly: column), (0..<columns).contains(number), index >= 0,
             PQgetisnull(result, index, number) == 0, let start = PQgetvalue(result, index, number)
         else { throw unexpected(column, expected()) }
         return (

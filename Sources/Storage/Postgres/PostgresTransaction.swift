@@ -57,6 +57,16 @@ final class PostgresTransaction: Transaction {
         return try rows.map(read)
     }
 
+    func fetch<Value>(_ query: Query<Value>) throws -> Value {
+        try attempt {
+            try send(render(query.sql), as: .statement(slot: 0))
+            try wait()
+        }
+        guard let rows = connection.takeResults().first, let rows else { throw Self.isOver }
+        defer { rows.close() }
+        return try query.make(rows)
+    }
+
     func batch<Value>(_ statements: [SQL], _ read: (Int, inout Row) throws -> Value) throws -> [[Value]] {
         guard !statements.isEmpty else { return [] }
         try attempt {
@@ -161,16 +171,7 @@ final class PostgresTransaction: Transaction {
         let isCached = if case .migration = mode { false } else { true }
         try connection.send(mode.begin, as: .control, isCached: isCached)
         if case .migration = mode { return }
-        let settings: [SQLValue] =
-            switch scope {
-            case .organization(let scope): [.text(scope.id.description), .text("")]
-            case .system(let purpose): [.text(""), .text(purpose.rawValue)]
-            }
-        try connection.send(
-            "SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true)",
-            settings,
-            as: .control
-        )
+        try connection.send(scope)
         if let claim {
             try send(
                 render(markApplied(claim.claim, in: claim.id)),

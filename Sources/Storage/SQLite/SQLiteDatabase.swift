@@ -16,6 +16,8 @@ package struct SQLiteConfiguration: Sendable {
     package var readers: Int
     /// How long a call may wait for its turn.
     package var patience: Duration
+    /// More connections, for queries on the threads of those who ask; 1–64.
+    package var sharedReaders: Int
     /// How long the body of a read may take.
     package var readLimit: Duration
     /// How long the body of a write may take; others wait meanwhile.
@@ -24,12 +26,14 @@ package struct SQLiteConfiguration: Sendable {
     package init(
         path: String,
         readers: Int = 4,
+        sharedReaders: Int = 2,
         patience: Duration = .seconds(5),
         readLimit: Duration = .seconds(30),
         writeLimit: Duration = .seconds(10)
     ) {
         self.path = path
         self.readers = min(max(readers, 1), 64)
+        self.sharedReaders = min(max(sharedReaders, 1), 64)
         self.patience = patience
         self.readLimit = readLimit
         self.writeLimit = writeLimit
@@ -47,6 +51,7 @@ package final class SQLiteDatabase: Database {
     private let configuration: SQLiteConfiguration
     private let pool: DatabasePool
     private let reads: SQLiteWorkQueue
+    private let sharedReaders = SQLiteSharedReaders()
     private let writes: SQLiteWorkQueue
     private let meters: SQLiteMeters
     private let logger: Logger
@@ -57,6 +62,8 @@ package final class SQLiteDatabase: Database {
     /// Milliseconds to wait for another process that holds the lock of the file.
     static let lockPatience: Int32 = 5_000
     private static let queueCapacity = 20_000
+    /// How long a query may keep its caller's thread, which others need; then it goes to the threads that read.
+    private static let queryLimit = Duration.milliseconds(50)
 
     /// Opens the file, or makes it, readable for its owner alone.
     package init(configuration: SQLiteConfiguration, signals: SignalHub, logger: Logger) throws {
@@ -86,13 +93,14 @@ package final class SQLiteDatabase: Database {
 
     deinit {
         reads.close()
+        sharedReaders.close()
         writes.close()
     }
 
     private static func poolConfiguration(_ configuration: SQLiteConfiguration) -> Configuration {
         var pool = Configuration()
         pool.label = "kuvend"
-        pool.maximumReaderCount = configuration.readers
+        pool.maximumReaderCount = configuration.readers + configuration.sharedReaders
         pool.busyMode = .timeout(Double(lockPatience) / 1_000)
         pool.foreignKeysEnabled = true
         pool.prepareDatabase { db in
@@ -129,6 +137,19 @@ package final class SQLiteDatabase: Database {
                 ).serve()
             }
         }
+        let sharedReaders = sharedReaders
+        for number in 1...configuration.sharedReaders {
+            startThread("kuvend-shared-\(number)", for: reads) {
+                do {
+                    try pool.unsafeRead { db in
+                        guard let handle = db.sqliteConnection else { return }
+                        sharedReaders.lend(SQLiteConnection(handle))
+                    }
+                } catch {
+                    logger.error("cannot open a connection for queries", metadata: ["error": "\(error)"])
+                }
+            }
+        }
         for number in 1...configuration.readers {
             startThread("kuvend-reader-\(number)", for: reads) {
                 var isServed = false
@@ -162,6 +183,22 @@ package final class SQLiteDatabase: Database {
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await perform(.body(scope), on: reads, patience: configuration.patience) { try body($0) }
+    }
+
+    package func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
+        if let reader = sharedReaders.borrow() {
+            defer { sharedReaders.giveBack(reader) }
+            do {
+                if let value = try reader.fetch(query, in: scope, within: Self.queryLimit) {
+                    meters.ended(.committed)
+                    return value
+                }
+            } catch {
+                meters.ended(SQLiteMeters.Outcome(error))
+                throw error
+            }
+        }
+        return try await read(in: scope) { tx in try tx.fetch(query) }
     }
 
     package func write<Value: Sendable>(
@@ -254,6 +291,7 @@ package final class SQLiteDatabase: Database {
     package func close() async {
         isClosed.store(true, ordering: .relaxed)
         reads.close()
+        sharedReaders.close()
         writes.close()
         await reads.waitForThreads()
         await writes.waitForThreads()

@@ -4,7 +4,7 @@ import Kernel
 /// One prepared statement of one connection, and the row it stands on.
 ///
 /// Like its connection it belongs to one thread. The connection makes sure that nobody uses it twice at a time.
-final class SQLiteStatement: RowSource {
+final class SQLiteStatement: RowSource, Rows {
     private let pointer: OpaquePointer
     private let handle: OpaquePointer
     private let columnCount: Int32
@@ -74,6 +74,8 @@ final class SQLiteStatement: RowSource {
         }
     }
 
+    func next() throws -> Row? { try step() ? Row(source: self) : nil }
+
     func reset() {
         sqlite3_reset(pointer)
         sqlite3_clear_bindings(pointer)
@@ -104,10 +106,15 @@ final class SQLiteStatement: RowSource {
         case .bytes(let bytes): bytes.withUnsafeBytes { bind($0, at: index) }
         case .uuid(let high, let low):
             bindScratch(at: index) { buffer in
-                writeUUID(high: high, low: low, into: buffer)
+                ID<SQLiteStatement>(high: high, low: low)
+                    .write(into: UnsafeMutableRawBufferPointer(start: buffer, count: Self.scratchWidth))
                 return 36
             }
-        case .timestamp(let time): bind(time.description, at: index)
+        case .timestamp(let time):
+            bindScratch(at: index) { buffer in
+                time.write(into: UnsafeMutableBufferPointer(start: buffer, count: Self.scratchWidth))
+                return 24
+            }
         case .textArray(let texts): bind(encodeTextArray(texts), at: index)
         case .inet(let text): bind(canonicalAddress(text) ?? text, at: index)
         case .vector(let elements):
@@ -192,8 +199,7 @@ final class SQLiteStatement: RowSource {
     }
 
     func timestamp(_ column: Int) throws -> Timestamp {
-        let text = try text(column, expected: "a timestamp")
-        guard let time = Timestamp(String(decoding: text, as: UTF8.self)) else {
+        guard let time = Timestamp(utf8: try text(column, expected: "a timestamp")) else {
             throw StorageError.unexpectedValue(column: column, expected: "a timestamp")
         }
         return time
@@ -242,6 +248,16 @@ final class SQLiteStatement: RowSource {
         }
     }
 
+    // Both lie there in the form that the API shows.
+
+    func copyUUID(_ column: Int, to json: inout JSONWriter) throws {
+        json.value(utf8: try text(column, expected: "a UUID"))
+    }
+
+    func copyTimestamp(_ column: Int, to json: inout JSONWriter) throws {
+        json.value(utf8: try text(column, expected: "a timestamp"))
+    }
+
     private func type(of column: Int) -> Int32 {
         guard column >= 0, column < Int(columnCount) else { return SQLITE_NULL }
         return sqlite3_column_type(pointer, Int32(column))
@@ -276,21 +292,6 @@ func encodeTextArray(_ texts: [String]) -> String {
     for text in texts { writer.value(text) }
     writer.endArray()
     return String(decoding: writer.bytes, as: UTF8.self)
-}
-
-/// Writes the canonical 36 characters of a UUID.
-private func writeUUID(high: UInt64, low: UInt64, into buffer: UnsafeMutablePointer<UInt8>) {
-    var position = 0
-    for index in 0..<32 {
-        if index == 8 || index == 12 || index == 16 || index == 20 {
-            buffer[position] = UInt8(ascii: "-")
-            position += 1
-        }
-        let word = index < 16 ? high : low
-        let digit = UInt8(truncatingIfNeeded: word >> UInt64(60 - (index % 16) * 4)) & 0x0F
-        buffer[position] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
-        position += 1
-    }
 }
 
 /// Reads the canonical 36 characters of a UUID, in either letter case; nil for anything else.

@@ -36,6 +36,10 @@ final class SQLiteTransaction: Transaction {
         }
     }
 
+    func fetch<Value>(_ query: Query<Value>) throws -> Value {
+        try perform(query.sql, violations: []) { statement in try query.make(statement) }
+    }
+
     func batch<Value>(_ statements: [SQL], _ read: (Int, inout Row) throws -> Value) throws -> [[Value]] {
         try statements.enumerated().map { index, sql in
             try rows(sql) { row in try read(index, &row) }

@@ -75,17 +75,19 @@ package struct WebServer: Service {
             heartbeat: TimeAmount(configuration.heartbeat)
         )
         let responder = responder
-        let channel = HTTP1Channel(
-            responder: { request, writer, channel in
-                try await responder.respond(to: request, writer, on: channel)
-            },
-            configuration: HTTP1Channel.Configuration(
-                additionalChannelHandlers: [ConnectionGuard(times)],
-                idleTimeout: TimeAmount(configuration.idleTimeout),
-                httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: 16 * 1_024,
-                    maxHeaderListSize: 64 * 1_024,
-                    maxHeaderFieldCount: 100
+        let channel = OnEventLoop(
+            base: HTTP1Channel(
+                responder: { request, writer, channel in
+                    try await responder.respond(to: request, writer, on: channel)
+                },
+                configuration: HTTP1Channel.Configuration(
+                    additionalChannelHandlers: [ConnectionGuard(times)],
+                    idleTimeout: TimeAmount(configuration.idleTimeout),
+                    httpDecoderConfiguration: .init(
+                        maxHeaderFieldSize: 16 * 1_024,
+                        maxHeaderListSize: 64 * 1_024,
+                        maxHeaderFieldCount: 100
+                    )
                 )
             )
         )
