@@ -3,7 +3,7 @@
 -- Ids grow with :i, as the server's grow with time.
 \set i :i + 1
 \set n random(1, :conversations)
-BEGIN ISOLATION LEVEL SERIALIZABLE;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT set_config('kuvend.organization_id', :organization, true), set_config('kuvend.purpose', '', true);
 SELECT id, contact_id, channel_id, ai_agent_id, status, handled_by, epoch, reply_state, reply_error, last_sequence, exclusive, external_id, metadata, last_message_at, created_at, updated_at FROM conversations WHERE organization_id = :organization::uuid AND id = ('0000be4c-0000-7000-8000-' || lpad(:n::text, 12, '0'))::uuid FOR UPDATE \gset
 INSERT INTO messages (organization_id, id, conversation_id, direction, role, content, external_id, metadata, created_at) VALUES (:organization::uuid, (lpad(to_hex(:i::bigint), 12, '0') || '70008000' || lpad(:client_id::text, 12, '0'))::uuid, :id::uuid, 'inbound', 'user', :content, NULL, '{}', now());

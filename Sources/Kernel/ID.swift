@@ -95,7 +95,7 @@ extension ID {
 }
 
 /// Eight lower-case digits, the most significant one in the byte that comes first in memory.
-private func hexadecimalDigits(_ number: UInt32) -> UInt64 {
+func hexadecimalDigits(_ number: UInt32) -> UInt64 {
     // One half-byte in each byte, all at once.
     var spread = UInt64(number)
     spread = (spread << 16 | spread) & 0x0000_FFFF_0000_FFFF

@@ -56,10 +56,15 @@ package struct Cursor: Sendable, Hashable {
 
     /// 48 hexadecimal digits: the time and the id.
     package var text: String {
-        [UInt64(bitPattern: time.milliseconds), high, low].map { word in
-            let digits = String(word, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
-        }.joined()
+        String(unsafeUninitializedCapacity: 48) { buffer in
+            let bytes = UnsafeMutableRawBufferPointer(buffer)
+            for (index, word) in [UInt64(bitPattern: time.milliseconds), high, low].enumerated() {
+                let (upper, lower) = (UInt32(truncatingIfNeeded: word >> 32), UInt32(truncatingIfNeeded: word))
+                bytes.storeBytes(of: hexadecimalDigits(upper), toByteOffset: index * 16, as: UInt64.self)
+                bytes.storeBytes(of: hexadecimalDigits(lower), toByteOffset: index * 16 + 8, as: UInt64.self)
+            }
+            return 48
+        }
     }
 
     package init?(_ text: String) {

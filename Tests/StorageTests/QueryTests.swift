@@ -125,7 +125,8 @@ struct QueryTests {
                 for (number, id) in ids.enumerated() { try tx.run(insertParent("\(number)", id: id)) }
             }
             func page(_ limit: Int) async throws -> JSON {
-                let query = Query<[UInt8]>("SELECT id, name FROM parents ORDER BY id LIMIT \(limit: limit + 1)") { rows in
+                let query = Query<[UInt8]>("SELECT id, name FROM parents ORDER BY id LIMIT \(limit: limit + 1)") {
+                    rows in
                     try rows.page(from: try rows.next(), limit: limit) { row, json in
                         try row.copyID(to: &json)
                     } cursor: { row in

@@ -81,7 +81,12 @@ struct RoutingTests {
     @Test("broken HTTP is 400 and closes, and the server goes on")
     func brokenHTTP() async throws {
         try await withServer(Things().endpoints) { server async throws in
-            #expect(try await server.raw("\u{16}\u{3}\u{1}nonsense\r\n\r\n")?.hasPrefix("HTTP/1.1 400 ") == true)
+            for nonsense in ["\u{16}\u{3}\u{1}nonsense\r\n\r\n", "FOO / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+                let reply = try await server.raw(nonsense)
+                #expect(reply?.hasPrefix("HTTP/1.1 400 ") == true)
+                #expect(reply?.contains("application/problem+json") == true)
+                #expect(reply?.contains(#""code":"request.malformed""#) == true)
+            }
             let large = String(repeating: "a", count: 100_000)
             #expect(try await server.raw("GET / HTTP/1.1\r\nHost: x\r\nX-Large: \(large)\r\n\r\n") != nil)
             #expect(try await server.get("/healthz").status == 200)

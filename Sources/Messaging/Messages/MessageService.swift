@@ -88,7 +88,15 @@ package struct MessageService: Sendable {
 
     /// The sequence of the newest entry of a conversation's stream.
     func lastSequence(of id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Int64 {
-        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).get(id).lastSequence }
+        let sequence = try await database.fetch(
+            .value(
+                "SELECT last_sequence FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)",
+                as: Int64.self
+            ),
+            in: scope
+        )
+        guard let sequence else { throw ConversationError.unknown(id) }
+        return sequence
     }
 
     /// One page as encoded JSON.
@@ -98,10 +106,13 @@ package struct MessageService: Sendable {
         ascending: Bool,
         in scope: OrganizationScope
     ) async throws -> [UInt8] {
-        try await database.fetch(
+        let (json, isEmpty) = try await database.fetch(
             MessageStore.page(of: conversation, page, ascending: ascending, in: scope),
             in: scope
         )
+        // Rows prove that their conversation exists; only a page without any has to ask.
+        if isEmpty { _ = try await lastSequence(of: conversation, in: scope) }
+        return json
     }
 
     /// The messages of the organization that hold all words of `text`, newest first.

@@ -79,42 +79,32 @@ package struct MessageStore {
     }
 
     /// One page of a conversation, newest first or oldest first, as JSON straight from the rows.
-    ///
-    /// The first row of the answer says whether the conversation exists, so that a page is one statement.
     static func page(
         of conversation: Conversation.Identifier,
         _ page: PageRequest,
         ascending: Bool,
         in scope: OrganizationScope
-    ) -> Query<[UInt8]> {
+    ) -> Query<(json: [UInt8], isEmpty: Bool)> {
         let comparison: SQL = ascending ? ">" : "<"
         let order: SQL = ascending ? "ASC" : "DESC"
         var place = SQL.empty
         if let after = page.after {
-            place = "AND (m.created_at, m.id) \(comparison) (\(after.time), \(after.id(of: Message.self)))"
+            place = "AND (created_at, id) \(comparison) (\(after.time), \(after.id(of: Message.self)))"
         }
         return Query(
             """
-            SELECT m.id, m.conversation_id, m.direction, m.role, m.content, m.external_id, m.metadata, m.created_at
-            FROM conversations c LEFT JOIN (
-                SELECT \(Self.columns) FROM messages m
-                WHERE m.organization_id = \(scope.id) AND m.conversation_id = \(conversation) \(place)
-                ORDER BY m.created_at \(order), m.id \(order) LIMIT \(limit: page.limit + 1)
-            ) m ON m.conversation_id = c.id
-            WHERE c.organization_id = \(scope.id) AND c.id = \(conversation)
-            ORDER BY m.created_at \(order), m.id \(order)
+            SELECT \(Self.columns) FROM messages
+            WHERE organization_id = \(scope.id) AND conversation_id = \(conversation) \(place)
+            ORDER BY created_at \(order), id \(order) LIMIT \(limit: page.limit + 1)
             """
         ) { rows in
-            guard let row = try rows.next() else { throw ConversationError.unknown(conversation) }
-            let isEmpty = row.source.isNull(0)
-            return try rows.page(from: isEmpty ? nil : row, limit: page.limit) { row, json in
+            let first = try rows.next()
+            let json = try rows.page(from: first, limit: page.limit) { row, json in
                 try MessageBody.write(row: &row, to: &json)
             } cursor: { row in
-                Cursor(
-                    time: try Timestamp(column: 7, of: row.source),
-                    id: try ID<Message>(column: 0, of: row.source)
-                )
+                Cursor(time: try Timestamp(column: 7, of: row.source), id: try ID<Message>(column: 0, of: row.source))
             }
+            return (json, first == nil)
         }
     }
 }

@@ -3,6 +3,14 @@ import Logging
 import Metrics
 import Synchronization
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// A query on its way to the rows.
 struct PostgresQuery: Sendable {
     let scope: DataScope
@@ -86,10 +94,10 @@ final class PostgresPool: Sendable {
     private static let minimumIdle = 2
     private static let idleNanoseconds: UInt64 = 60_000_000_000
     private static let tickNanoseconds: UInt64 = 50_000_000
-    /// Threads that are woken for queries; more come to help when those are stuck for a tick.
-    private static let queryWorkers = 2
-    /// Queries that share a round trip, so that none waits for long behind slow ones.
-    private static let queryBatch = 8
+    /// Threads that are woken for queries, two or one for two processors; more come to help when those are stuck for a tick.
+    private static let queryWorkers = max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)
+    /// Queries that share a round trip at most, so that none waits for long behind slow ones.
+    private static let queryBatch = 16
     /// How often a body may lose its connection.
     ///
     /// A statement that ends its backend must not end all of them.

@@ -1,4 +1,6 @@
 import HTTPTypes
+import HummingbirdCore
+import Kernel
 import NIOCore
 import NIOHTTPTypes
 
@@ -88,6 +90,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch unwrapOutboundIn(data) {
+        case .head(let head) where head.status == .badRequest && head.headerFields[.requestID] == nil:
+            refuse(context, promise)
         case .head(let head):
             if head.headerFields[.connection] == "close" { closesAfterResponse = true }
             if head.headerFields[.contentType] == "text/event-stream" {
@@ -112,6 +116,24 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             written.futureResult.assumeIsolated().whenComplete { _ in self.closeOnceRead(context) }
             context.writeAndFlush(data, promise: written)
         }
+    }
+
+    /// Says what is wrong with a request that is no HTTP.
+    ///
+    /// Hummingbird answers those itself, with a 400 that has neither body nor request id, and closes the connection.
+    private func refuse(_ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
+        let id = ID<Request>().description
+        let problem = Problem(.badRequest, "request.malformed", "This is no request of HTTP/1.1 that can be read here.")
+        let reply = Reply(problem, requestID: id)
+        var head = HTTPResponse(status: reply.status, headerFields: reply.headers)
+        head.headerFields[.requestID] = id
+        head.headerFields[.connection] = "close"
+        guard case .bytes(let body) = reply.content else {
+            return context.write(wrapOutboundOut(.head(head)), promise: promise)
+        }
+        head.headerFields[.contentLength] = String(body.readableBytes)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(body)), promise: promise)
     }
 
     private func closeOnceRead(_ context: ChannelHandlerContext) {
