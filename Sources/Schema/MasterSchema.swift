@@ -304,6 +304,7 @@ enum MasterSchema {
                 status \(.text) NOT NULL,
                 error_message \(.text),
                 chunk_count BIGINT NOT NULL DEFAULT 0,
+                training_id \(.uuid),
                 metadata \(.json) NOT NULL,
                 created_at \(.timestamp) NOT NULL,
                 updated_at \(.timestamp) NOT NULL,
@@ -331,6 +332,7 @@ enum MasterSchema {
                 organization_id \(.uuid) NOT NULL,
                 id \(.uuid) NOT NULL,
                 knowledge_source_id \(.uuid) NOT NULL,
+                training_id \(.uuid) NOT NULL,
                 ordinal BIGINT NOT NULL,
                 content \(.text) NOT NULL,
                 embedding_vector \(.vector(1536)),
@@ -343,9 +345,10 @@ enum MasterSchema {
             )
             """,
             """
-            CREATE UNIQUE INDEX document_chunks_organization_id_knowledge_source_id_ordinal_key
-            ON document_chunks (organization_id, knowledge_source_id, ordinal)
+            CREATE UNIQUE INDEX document_chunks_organization_id_training_id_ordinal_key
+            ON document_chunks (organization_id, training_id, ordinal)
             """,
+            "CREATE INDEX document_chunks_source_idx ON document_chunks (organization_id, knowledge_source_id)",
             RowSecurity.postgres("ALTER TABLE document_chunks ALTER COLUMN embedding_vector SET STORAGE PLAIN"),
         ] + FullText.index("document_chunks", column: "content")
             + RowSecurity.tenant("knowledge_sources") + RowSecurity.tenant("knowledge_documents")

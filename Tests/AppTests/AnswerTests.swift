@@ -59,14 +59,15 @@ struct AnswerTests {
 extension TestClient {
     /// Waits until a source has been trained.
     func waitUntilReady(_ source: String) async throws {
-        for _ in 0..<2_000 {
-            let reply = try await get("/api/v1/knowledge-sources/\(source)")
-            switch reply.json["status"]?.string {
-            case "ready": return
-            case "failed": throw TestAppFailure("training failed: \(reply.text)")
-            default: await Task.yield()
-            }
+        let status = try await statusOfTraining(of: source)
+        guard status == "ready" else { throw TestAppFailure("training ended as \(status)") }
+    }
+
+    /// Waits until the training of a source has ended, either way.
+    func statusOfTraining(of source: String) async throws -> String {
+        try await eventually("the end of a training") {
+            let status = try await get("/api/v1/knowledge-sources/\(source)").json["status"]?.string
+            return status == "ready" || status == "failed" ? status : nil
         }
-        throw TestAppFailure("training takes too long")
     }
 }

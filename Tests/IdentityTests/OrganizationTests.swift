@@ -230,8 +230,8 @@ import Testing
             ),
             ("knowledge_documents", "knowledge_source_id, format, content, created_at", "\(parent), 'x', 'x', \(now)"),
             (
-                "document_chunks", "id, knowledge_source_id, ordinal, content, metadata, created_at",
-                "\(parent), \(parent), 1, 'x', \(object), \(now)"
+                "document_chunks", "id, knowledge_source_id, training_id, ordinal, content, metadata, created_at",
+                "\(parent), \(parent), \(parent), 1, 'x', \(object), \(now)"
             ),
             (
                 "workflows", "id, name, definition, triggers, is_active, created_at, updated_at",

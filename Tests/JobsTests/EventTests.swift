@@ -35,14 +35,11 @@ extension Harness {
     /// On PostgreSQL it ends before the oldest transaction that is open anywhere in the cluster, and other tests have
     /// some.
     fileprivate func feed(reaching count: Int) async throws -> [RecordedEvent] {
-        for _ in 0..<20_000 {
+        try await eventually("\(count) events in the feed") {
             let events = try await feed()
-            if events.count >= count { return events }
+            return events.count >= count ? events : nil
         }
-        throw Unreached()
     }
-
-    fileprivate struct Unreached: Error {}
 }
 
 /// Enqueues a job for each event, so that an event consumed twice shows.

@@ -34,6 +34,15 @@ package struct JobAttempt: Sendable {
         mark.set()
     }
 
+    /// Makes sure that a part of the work is only kept while the claim holds.
+    ///
+    /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
+    package func check(in tx: any Transaction) throws {
+        guard try tx.value(JobStore.held(organization, id, token), as: Int.self) != nil else {
+            throw JobError.leaseLost(id)
+        }
+    }
+
     /// Ends the attempt as failed in the handler's own transaction: the job is tried again after the back-off or, where that
     /// is longer, `after`; quarantined if this was the last attempt.
     ///
@@ -87,6 +96,9 @@ extension AttemptContext {
 
     /// See ``JobAttempt/finish(in:)``.
     package func finish(in tx: any Transaction) throws { try current.finish(in: tx) }
+
+    /// See ``JobAttempt/check(in:)``.
+    package func check(in tx: any Transaction) throws { try current.check(in: tx) }
 
     /// See ``JobAttempt/retry(in:after:reason:now:)``.
     package func retry(in tx: any Transaction, after wait: Duration, reason: String, now: Timestamp) throws {

@@ -208,6 +208,18 @@ enum JobStore {
         "DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND token = \(token)"
     }
 
+    /// One row as long as the claim holds, which it then does until the transaction ends.
+    static func held(
+        _ organization: ID<OrganizationEntity>,
+        _ id: ID<JobEntity>,
+        _ token: ID<JobTokenEntity>
+    ) -> SQL {
+        """
+        SELECT attempt FROM jobs
+        WHERE organization_id = \(organization) AND id = \(id) AND token = \(token) \(.forShare)
+        """
+    }
+
     // MARK: Leases
 
     /// Extends what is still held.

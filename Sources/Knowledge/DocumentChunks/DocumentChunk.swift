@@ -32,27 +32,39 @@ struct DocumentChunkStore {
     static let columns: SQL = "id, knowledge_source_id, ordinal, content, metadata, created_at"
 
     /// - Parameter vector: nil when the text has nothing to embed.
-    func insert(_ chunk: DocumentChunk, vector: [Float]?, model: String) throws {
+    func insert(_ chunk: DocumentChunk, of training: ID<Training>, vector: [Float]?, model: String) throws {
         try tx.run(
             """
-            INSERT INTO document_chunks (organization_id, \(Self.columns), embedding_vector, embedding_model)
+            INSERT INTO document_chunks (organization_id, \(Self.columns), training_id, embedding_vector, embedding_model)
             VALUES (\(scope.id), \(chunk.id), \(chunk.sourceID), \(chunk.ordinal), \(chunk.content),
-                \(chunk.metadata), \(chunk.createdAt), \(vector.map(SQLValue.vector) ?? .null), \(model))
+                \(chunk.metadata), \(chunk.createdAt), \(training), \(vector.map(SQLValue.vector) ?? .null), \(model))
             """
         )
     }
 
-    func deleteAll(of source: ID<KnowledgeSource>) throws {
+    /// Deletes the chunks of all trainings of a source but one.
+    func delete(of source: ID<KnowledgeSource>, allBut training: ID<Training>?) throws {
+        var condition = SQL.empty
+        if let training { condition = "AND training_id <> \(training)" }
         try tx.run(
-            "DELETE FROM document_chunks WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source)"
+            """
+            DELETE FROM document_chunks
+            WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source) \(condition)
+            """
         )
     }
 
-    func list(of source: ID<KnowledgeSource>, after ordinal: Int, limit: Int) throws -> [DocumentChunk] {
+    func list(
+        of training: ID<Training>,
+        _ source: ID<KnowledgeSource>,
+        after ordinal: Int,
+        limit: Int
+    ) throws -> [DocumentChunk] {
         try tx.all(
             """
             SELECT \(Self.columns) FROM document_chunks
-            WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source) AND ordinal > \(ordinal)
+            WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source) AND training_id = \(training)
+                AND ordinal > \(ordinal)
             ORDER BY ordinal LIMIT \(limit: limit)
             """
         )

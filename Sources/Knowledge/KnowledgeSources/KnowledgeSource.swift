@@ -1,6 +1,9 @@
 package import Kernel
 import Storage
 
+/// One completed cutting and embedding of a source.
+enum Training {}
+
 /// Something that an organization trains its agents on.
 package struct KnowledgeSource: Sendable {
     package enum Kind: String, Sendable, CaseIterable, StoredEnumeration {
@@ -28,6 +31,8 @@ package struct KnowledgeSource: Sendable {
     /// Why training failed, safe to show.
     package var errorMessage: String?
     package var chunkCount: Int
+    /// Whose chunks searches find; nil before the first training is complete.
+    var training: ID<Training>?
     package var metadata: JSON
     package let createdAt: Timestamp
     package var updatedAt: Timestamp
@@ -38,9 +43,10 @@ package struct KnowledgeSource: Sendable {
         touch(at: now)
     }
 
-    package mutating func finish(chunks: Int, at now: Timestamp) {
+    mutating func finish(_ training: ID<Training>, chunks: Int, at now: Timestamp) {
         status = .ready
         errorMessage = nil
+        self.training = training
         chunkCount = chunks
         touch(at: now)
     }

@@ -15,7 +15,11 @@ struct KnowledgeSourceBody: ResponseBody {
             .required("name", .string(1...200)),
             .required("type", .choice(of: KnowledgeSource.Kind.self)),
             .required("location", .nullable(.string(1...2_048))),
-            .required("status", .choice(of: KnowledgeSource.Status.self), "`ready`: agents answer from it."),
+            .required(
+                "status",
+                .choice(of: KnowledgeSource.Status.self),
+                "Of the latest training. Agents answer from the latest one that became `ready`."
+            ),
             .required("error_message", .nullable(.string(0...2_000)), "Why training failed."),
             .required("chunk_count", .integer(0...Int64.max)),
             .required("metadata", .anyObject()),
@@ -179,6 +183,7 @@ struct KnowledgeSourceRoutes: Sendable {
                 .post,
                 "/{id}/retrain",
                 "Train a knowledge source again",
+                "Until the new training is complete, searches and agents find what the last one left.",
                 permission: .knowledgeWrite,
                 answers: [.accepted(KnowledgeSourceBody.schema)],
                 problems: [.notFound("knowledge source")],

@@ -20,6 +20,7 @@ package struct KnowledgeSourceService: Sendable {
             status: .pending,
             errorMessage: nil,
             chunkCount: 0,
+            training: nil,
             metadata: new.metadata,
             createdAt: now,
             updatedAt: now
@@ -55,12 +56,13 @@ package struct KnowledgeSourceService: Sendable {
         in scope: OrganizationScope
     ) async throws -> [DocumentChunk] {
         try await database.read(scope) { tx in
-            _ = try KnowledgeSourceStore(tx: tx, scope: scope).get(id)
-            return try DocumentChunkStore(tx: tx, scope: scope).list(of: id, after: ordinal, limit: limit)
+            let source = try KnowledgeSourceStore(tx: tx, scope: scope).get(id)
+            guard let training = source.training else { return [] }
+            return try DocumentChunkStore(tx: tx, scope: scope).list(of: training, id, after: ordinal, limit: limit)
         }
     }
 
-    /// Cuts and embeds the document again.
+    /// Cuts and embeds the document again; until that is done, searches find what it was before.
     package func retrain(_ id: ID<KnowledgeSource>, in scope: OrganizationScope) async throws -> KnowledgeSource {
         let now = now()
         return try await database.write(scope) { tx in

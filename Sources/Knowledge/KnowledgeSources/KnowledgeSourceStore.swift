@@ -10,6 +10,7 @@ extension KnowledgeSource: RowDecodable {
         status = try row.next()
         errorMessage = try row.next()
         chunkCount = try row.next()
+        training = try row.next()
         metadata = try row.next()
         createdAt = try row.next()
         updatedAt = try row.next()
@@ -21,7 +22,7 @@ struct KnowledgeSourceStore {
     let scope: OrganizationScope
 
     static let columns: SQL = """
-        id, name, type, location, status, error_message, chunk_count, metadata, created_at, updated_at
+        id, name, type, location, status, error_message, chunk_count, training_id, metadata, created_at, updated_at
         """
 
     func find(_ id: ID<KnowledgeSource>) throws -> KnowledgeSource? {
@@ -60,8 +61,8 @@ struct KnowledgeSourceStore {
             """
             INSERT INTO knowledge_sources (organization_id, \(Self.columns))
             VALUES (\(scope.id), \(source.id), \(source.name), \(source.kind), \(source.location), \(source.status),
-                \(source.errorMessage), \(source.chunkCount), \(source.metadata), \(source.createdAt),
-                \(source.updatedAt))
+                \(source.errorMessage), \(source.chunkCount), \(source.training), \(source.metadata),
+                \(source.createdAt), \(source.updatedAt))
             """
         )
         try tx.run(
@@ -77,7 +78,7 @@ struct KnowledgeSourceStore {
             """
             UPDATE knowledge_sources SET name = \(source.name), status = \(source.status),
                 error_message = \(source.errorMessage), chunk_count = \(source.chunkCount),
-                metadata = \(source.metadata), updated_at = \(source.updatedAt)
+                training_id = \(source.training), metadata = \(source.metadata), updated_at = \(source.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(source.id)
             """
         )

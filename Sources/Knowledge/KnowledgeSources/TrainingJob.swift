@@ -30,6 +30,9 @@ package struct TrainingJob: Job {
 }
 
 /// Does the training.
+///
+/// Searches find the chunks of one training of a source: the last that was completed. Those of the one at work come into
+/// searches, and the old ones leave them, with the transaction that completes it.
 struct Trainer: Sendable {
     /// Chunks in one transaction: other writers wait no longer than these take.
     static let batchSize = 100
@@ -70,6 +73,7 @@ struct Trainer: Sendable {
     private func attempt(_ job: TrainingJob, _ context: JobContext) async throws {
         let scope = context.scope
         let began = now()
+        let training = ID<Training>()
         let document: (content: String, format: DocumentFormat)? = try await database.write(scope) { tx in
             let sources = KnowledgeSourceStore(tx: tx, scope: scope)
             guard var source = try sources.find(job.source), let document = try sources.document(of: job.source) else {
@@ -77,10 +81,11 @@ struct Trainer: Sendable {
                 try context.finish(in: tx)
                 return nil
             }
+            try context.check(in: tx)
             source.begin(at: began)
             try sources.save(source)
-            // What an earlier attempt left behind. Chunks show in searches only once the source is ready.
-            try DocumentChunkStore(tx: tx, scope: scope).deleteAll(of: job.source)
+            // What an earlier attempt left behind.
+            try DocumentChunkStore(tx: tx, scope: scope).delete(of: job.source, allBut: source.training)
             return document
         }
         guard let document else { return }
@@ -112,8 +117,9 @@ struct Trainer: Sendable {
             }
             let model = embedder.model
             try await database.write(scope) { tx in
+                try context.check(in: tx)
                 let store = DocumentChunkStore(tx: tx, scope: scope)
-                for row in rows { try store.insert(row.chunk, vector: row.vector, model: model) }
+                for row in rows { try store.insert(row.chunk, of: training, vector: row.vector, model: model) }
             }
         }
         let ended = now()
@@ -122,8 +128,9 @@ struct Trainer: Sendable {
             let sources = KnowledgeSourceStore(tx: tx, scope: scope)
             try context.finish(in: tx)
             guard var source = try sources.find(job.source) else { return }
-            source.finish(chunks: count, at: ended)
+            source.finish(training, chunks: count, at: ended)
             try sources.save(source)
+            try DocumentChunkStore(tx: tx, scope: scope).delete(of: job.source, allBut: training)
             try tx.record(.knowledge(KnowledgeEvents.trained, source), in: scope, now: ended)
         }
     }

@@ -43,8 +43,10 @@ package struct KnowledgeSearch: Sendable {
         let vectors = try await cache.vectors(in: scope, model: embedder.model)
         var byMeaning: [(id: ID<DocumentChunk>, score: Float)] = []
         if vectors.count > 0, let query = try await vector(of: question, in: scope) {
-            byMeaning = try vectors.nearest(to: query, limit: Self.candidates)
-                .filter { $0.score >= embedder.relevance }
+            // Tens of milliseconds for a large organization, which its connection's event loop does not have.
+            byMeaning = try await withTaskExecutorPreference(globalConcurrentExecutor) {
+                try vectors.nearest(to: query, limit: Self.candidates).filter { $0.score >= embedder.relevance }
+            }
         }
         let byVector = byMeaning.map(\.id)
         let similarities = Dictionary(byMeaning.map { ($0.id, Double($0.score)) }) { first, _ in first }

@@ -4,11 +4,11 @@ import Synchronization
 
 /// The vectors of one organization and embedding model in memory, brought up to date source by source.
 struct OrganizationVectors: Sendable {
-    /// Which version of each ready source the database holds: its `updated_at`.
-    typealias Versions = [ID<KnowledgeSource>: Timestamp]
+    /// Which training of each source searches find.
+    typealias Versions = [ID<KnowledgeSource>: ID<Training>]
 
     private struct Loaded: Sendable {
-        let version: Timestamp
+        let version: ID<Training>
         let rows: [Int]
     }
 
@@ -40,7 +40,7 @@ struct OrganizationVectors: Sendable {
 
     mutating func add(
         _ source: ID<KnowledgeSource>,
-        version: Timestamp,
+        version: ID<Training>,
         vectors: [(id: ID<DocumentChunk>, vector: [Float])]
     ) {
         var rows: [Int] = []
@@ -108,7 +108,7 @@ actor VectorCache {
             var vectors = base
             for source in stale {
                 guard let version = versions[source] else { continue }
-                let loaded = try await database.read(scope) { tx in try Self.load(source, tx, scope, model) }
+                let loaded = try await database.read(scope) { tx in try Self.load(source, version, tx, scope, model) }
                 vectors.add(source, version: version, vectors: loaded)
             }
             keep(vectors, for: key)
@@ -138,11 +138,11 @@ actor VectorCache {
         var chunks = 0
         let rows = try tx.rows(
             """
-            SELECT id, updated_at, chunk_count FROM knowledge_sources
-            WHERE organization_id = \(scope.id) AND status = \(KnowledgeSource.Status.ready)
+            SELECT id, training_id, chunk_count FROM knowledge_sources
+            WHERE organization_id = \(scope.id) AND training_id IS NOT NULL
             """
         ) { row in
-            let version = (try row.next(ID<KnowledgeSource>.self), try row.next(Timestamp.self))
+            let version = (try row.next(ID<KnowledgeSource>.self), try row.next(ID<Training>.self))
             chunks += min(max(try row.next(Int.self), 0), 1 << 32)
             return version
         }
@@ -151,6 +151,7 @@ actor VectorCache {
 
     private static func load(
         _ source: ID<KnowledgeSource>,
+        _ training: ID<Training>,
         _ tx: any Transaction,
         _ scope: OrganizationScope,
         _ model: String
@@ -159,7 +160,7 @@ actor VectorCache {
             """
             SELECT id, embedding_vector FROM document_chunks
             WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source)
-                AND embedding_model = \(model) AND embedding_vector IS NOT NULL
+                AND training_id = \(training) AND embedding_model = \(model) AND embedding_vector IS NOT NULL
             ORDER BY ordinal
             """
         ) { row in
