@@ -7,10 +7,18 @@ import Storage
 enum FullText {
     static func index(_ table: String, column: String) -> [SQL] {
         [
+            // The organization is one word of SQLite's index; with its hyphens it would be a phrase of five.
+            RowSecurity.sqlite(
+                """
+                CREATE VIEW \(table)_words AS
+                SELECT rowid AS entry, replace(organization_id, '-', '') AS organization_id, \(column) FROM \(table)
+                """
+            ),
             RowSecurity.sqlite(
                 """
                 CREATE VIRTUAL TABLE \(table)_search USING fts5(
-                    organization_id, \(column), content = '\(table)', tokenize = "unicode61 remove_diacritics 2"
+                    organization_id, \(column), content = '\(table)_words', content_rowid = 'entry',
+                    tokenize = "unicode61 remove_diacritics 2"
                 )
                 """
             ),
@@ -18,7 +26,7 @@ enum FullText {
                 """
                 CREATE TRIGGER \(table)_search_insert AFTER INSERT ON \(table) BEGIN
                     INSERT INTO \(table)_search (rowid, organization_id, \(column))
-                    VALUES (new.rowid, new.organization_id, new.\(column));
+                    VALUES (new.rowid, replace(new.organization_id, '-', ''), new.\(column));
                 END
                 """
             ),
@@ -26,7 +34,7 @@ enum FullText {
                 """
                 CREATE TRIGGER \(table)_search_delete AFTER DELETE ON \(table) BEGIN
                     INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
-                    VALUES ('delete', old.rowid, old.organization_id, old.\(column));
+                    VALUES ('delete', old.rowid, replace(old.organization_id, '-', ''), old.\(column));
                 END
                 """
             ),
@@ -34,19 +42,26 @@ enum FullText {
                 """
                 CREATE TRIGGER \(table)_search_update AFTER UPDATE OF \(column) ON \(table) BEGIN
                     INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
-                    VALUES ('delete', old.rowid, old.organization_id, old.\(column));
+                    VALUES ('delete', old.rowid, replace(old.organization_id, '-', ''), old.\(column));
                     INSERT INTO \(table)_search (rowid, organization_id, \(column))
-                    VALUES (new.rowid, new.organization_id, new.\(column));
+                    VALUES (new.rowid, replace(new.organization_id, '-', ''), new.\(column));
                 END
                 """
             ),
             RowSecurity.postgres(
                 """
                 ALTER TABLE \(table) ADD COLUMN search_words tsvector GENERATED ALWAYS AS (
-                    to_tsvector('simple', translate(
-                        lower(left(\(column), 200000)), '\(SearchFolding.marked)\(SearchFolding.separators)',
-                        '\(SearchFolding.plain)' || repeat(' ', \(SearchFolding.separators.count))
-                    )) || array_to_tsvector(ARRAY['o' || replace(organization_id::text, '-', '')])
+                    to_tsvector('simple', CASE WHEN octet_length(\(column)) = char_length(\(column))
+                        -- ASCII: `translate` looks for each character in the whole list, so a short one saves most of it.
+                        THEN translate(
+                            lower(left(\(column), 200000)), '\(SearchFolding.separators)',
+                            repeat(' ', \(SearchFolding.separators.count))
+                        )
+                        ELSE translate(
+                            lower(left(\(column), 200000)), '\(SearchFolding.marked)\(SearchFolding.separators)',
+                            '\(SearchFolding.plain)' || repeat(' ', \(SearchFolding.separators.count))
+                        )
+                    END) || array_to_tsvector(ARRAY['o' || replace(organization_id::text, '-', '')])
                 ) STORED
                 """
             ),

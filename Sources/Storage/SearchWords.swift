@@ -51,12 +51,19 @@ package struct SearchWords: Sendable {
         case any
     }
 
-    /// A query for FTS5.
+    /// A query for FTS5: the words in a column, and the organization's own word that each entry holds.
     ///
     /// Words match as prefixes when they have at least `prefixLength` characters.
-    package func fts5(_ match: Match, column: String, prefixLength: Int = 4) -> String {
+    package func fts5(
+        _ match: Match,
+        column: String,
+        in scope: OrganizationScope,
+        prefixLength: Int = 4
+    ) -> String {
         let terms = words.map { $0.count >= prefixLength ? "\"\($0)\"*" : "\"\($0)\"" }
-        return "\(column) : (\(terms.joined(separator: match == .all ? " AND " : " OR ")))"
+        let organization = scope.id.description.filter { $0 != "-" }
+        let condition = terms.joined(separator: match == .all ? " AND " : " OR ")
+        return "organization_id : \"\(organization)\" AND \(column) : (\(condition))"
     }
 
     /// The condition for `@@`: the words, and the organization's own word that each row's vector holds.
@@ -113,7 +120,7 @@ extension Transaction {
     ) -> SQL {
         switch dialect {
         case .sqlite:
-            let query = "organization_id : \"\(scope.id)\" AND \(words.fts5(match, column: column))"
+            let query = words.fts5(match, column: column, in: scope)
             let search = SQL(trusted: "\(table)_search")
             return """
                 \(SQL(trusted: table)).rowid IN (SELECT rowid FROM \(search) WHERE \(search) MATCH \(query))
