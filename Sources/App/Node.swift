@@ -53,7 +53,10 @@ package struct Node: Sendable {
         var accounts = IdentityConfiguration()
         accounts.purgeGrace = settings.purgeAfter
         // Who switches rate limits off has many sign-ins in mind.
-        if settings.web.authenticationRate == nil { accounts.attempts = .max }
+        if settings.web.authenticationRate == nil {
+            accounts.attempts = .max
+            accounts.newAccounts = .max
+        }
         identity = await IdentityModule(
             database: database,
             secretKey: secretKey,

@@ -8,6 +8,7 @@ package enum IdentityEvents {
         organizationCreated, organizationUpdated, organizationDeleted, userCreated, userUpdated, userDeleted,
         userSignedIn,
         userSignedOut, userPasswordChanged, userSessionRevoked, memberAdded, memberUpdated, memberRemoved,
+        invitationCreated, invitationDeleted, invitationAccepted,
         apiKeyCreated,
         apiKeyUpdated, apiKeyDeleted,
     ]
@@ -44,6 +45,10 @@ package enum IdentityEvents {
     package static let memberUpdated = member("updated", "The role of a member was changed.")
     package static let memberRemoved = member("removed", "Somebody is no member any more.")
 
+    package static let invitationCreated = invitation("created", "Somebody was invited.")
+    package static let invitationDeleted = invitation("deleted", "An invitation was taken back.")
+    package static let invitationAccepted = invitation("accepted", "An invitation was taken.")
+
     package static let apiKeyCreated = apiKey("created", "An API key was created.")
     package static let apiKeyUpdated = apiKey("updated", "An API key was renamed.")
     package static let apiKeyDeleted = apiKey("deleted", "An API key was deleted.")
@@ -79,6 +84,16 @@ package enum IdentityEvents {
             summary,
             data: resource([.required("role", .choice(of: Role.self))]),
             example: ["id": .string(id), "role": "admin"]
+        )
+    }
+
+    private static func invitation(_ fact: String, _ summary: String) -> EventType {
+        EventType(
+            "invitation.\(fact)",
+            resource: "invitation",
+            summary,
+            data: resource([.required("role", .choice(of: Role.self))]),
+            example: ["id": .string(id), "role": "member"]
         )
     }
 
@@ -127,6 +142,14 @@ extension Event {
             subject: user.description,
             data: ["id": .string(user.description), "role": .string(role.rawValue)],
             changes: changes
+        )
+    }
+
+    static func invitation(_ type: EventType, _ invitation: Invitation) -> Event {
+        Event(
+            type,
+            subject: invitation.id.description,
+            data: ["id": .string(invitation.id.description), "role": .string(invitation.role.rawValue)]
         )
     }
 

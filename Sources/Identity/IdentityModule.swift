@@ -12,6 +12,9 @@ package struct IdentityConfiguration: Sendable {
     package var passwordThreads = 2
     /// How many more may wait.
     package var passwordsWaiting = 64
+    /// How many accounts an organization may make for others in `newAccountPeriod`.
+    package var newAccounts = 60
+    package var newAccountPeriod = Duration.seconds(3_600)
     /// How many attempts at one account's password are allowed in `attemptPeriod`.
     package var attempts = 10
     package var attemptPeriod = Duration.seconds(15 * 60)
@@ -27,6 +30,7 @@ package struct IdentityModule: Sendable {
     package let users: UserService
     package let organizations: OrganizationService
     package let memberships: MembershipService
+    package let invitations: InvitationService
     package let apiKeys: APIKeyService
     package let organizationPurge: OrganizationPurge
     package let sessionPurge: SessionPurge
@@ -71,7 +75,14 @@ package struct IdentityModule: Sendable {
             now: now
         )
         organizations = OrganizationService(database: database, credentials: credentials, now: now)
-        memberships = MembershipService(database: database, passwords: passwords, credentials: credentials, now: now)
+        memberships = MembershipService(
+            database: database,
+            passwords: passwords,
+            credentials: credentials,
+            newAccounts: RateLimiter(configuration.newAccounts, per: configuration.newAccountPeriod),
+            now: now
+        )
+        invitations = InvitationService(database: database, now: now)
         apiKeys = APIKeyService(database: database, credentials: credentials, now: now)
         organizationPurge = OrganizationPurge(
             database: database,
@@ -87,7 +98,8 @@ package struct IdentityModule: Sendable {
             SessionRoutes(service: sessions).endpoints, UserRoutes(service: users).endpoints,
             OrganizationRoutes(service: organizations).endpoints, MembershipRoutes(service: memberships).endpoints,
             APIKeyRoutes(service: apiKeys).endpoints,
-        ].flatMap(\.endpoints)
+        ].flatMap(\.endpoints) + InvitationRoutes(service: invitations).endpoints
+            + OwnMembershipRoutes(service: memberships).endpoints.endpoints
     }
 
     /// What Web asks for each authenticated request.

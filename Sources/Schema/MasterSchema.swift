@@ -69,6 +69,26 @@ enum MasterSchema {
             "CREATE INDEX memberships_user_id_idx ON memberships (user_id, organization_id)",
             "CREATE INDEX memberships_created_at_idx ON memberships (organization_id, created_at, user_id)",
             """
+            CREATE TABLE invitations (
+                organization_id \(.uuid) NOT NULL REFERENCES organizations (id),
+                id \(.uuid) NOT NULL,
+                email \(.text) NOT NULL,
+                role \(.text) NOT NULL,
+                code_hash \(.text) NOT NULL,
+                invited_by \(.uuid) REFERENCES users (id) ON DELETE SET NULL,
+                created_at \(.timestamp) NOT NULL,
+                expires_at \(.timestamp) NOT NULL,
+                PRIMARY KEY (organization_id, id),
+                CONSTRAINT invitations_organization_id_email_key UNIQUE (organization_id, email),
+                CONSTRAINT invitations_code_hash_key UNIQUE (code_hash),
+                CONSTRAINT invitations_role_check CHECK (role IN ('owner', 'admin', 'member')),
+                CONSTRAINT invitations_email_check CHECK (length(email) BETWEEN 3 AND 254)
+            )
+            """,
+            "CREATE INDEX invitations_created_at_idx ON invitations (organization_id, created_at, id)",
+            "CREATE INDEX invitations_expires_at_idx ON invitations (expires_at)",
+            "CREATE INDEX invitations_invited_by_idx ON invitations (invited_by)",
+            """
             CREATE TABLE api_keys (
                 organization_id \(.uuid) NOT NULL REFERENCES organizations (id),
                 id \(.uuid) NOT NULL,
@@ -132,9 +152,11 @@ enum MasterSchema {
                         = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid))
                     """,
                 select: [.authentication],
-                update: [.authentication]
+                update: [.authentication],
+                delete: [.authentication]
             )
-            + RowSecurity.tenant("memberships", select: [.authentication])
+            + RowSecurity.tenant("memberships", delete: [.authentication])
+            + RowSecurity.tenant("invitations", select: [.authentication], delete: [.maintenance])
             + RowSecurity.tenant("api_keys", select: [.authentication], update: [.authentication])
             + RowSecurity.tenant("sessions", all: [.authentication], delete: [.maintenance])
             + RowSecurity.tenant("refresh_tokens", all: [.authentication], delete: [.maintenance])
@@ -223,6 +245,7 @@ enum MasterSchema {
             """,
             "CREATE INDEX conversations_created_at_idx ON conversations (organization_id, created_at, id)",
             "CREATE INDEX conversations_status_idx ON conversations (organization_id, status, created_at, id)",
+            "CREATE INDEX conversations_handled_by_idx ON conversations (organization_id, handled_by, created_at, id)",
             "CREATE INDEX conversations_channel_idx ON conversations (organization_id, channel_id, created_at, id)",
             "CREATE INDEX conversations_contact_idx ON conversations (organization_id, contact_id, created_at, id)",
             """
@@ -622,6 +645,7 @@ enum MasterSchema {
             "CREATE INDEX jobs_run_at_idx ON jobs (lane, run_at) WHERE state = 'ready'",
             "CREATE INDEX jobs_lease_idx ON jobs (lease_expires_at) WHERE state = 'running'",
             "CREATE INDEX jobs_quarantined_idx ON jobs (organization_id, updated_at, id) WHERE state = 'quarantined'",
+            "CREATE INDEX jobs_quarantined_lane_idx ON jobs (lane, updated_at) WHERE state = 'quarantined'",
             """
             CREATE UNIQUE INDEX jobs_organization_id_kind_unique_key_key ON jobs (organization_id, kind, unique_key)
             WHERE unique_key IS NOT NULL AND state <> 'quarantined'

@@ -10,6 +10,6 @@ extension ProductSchema {
         "workflow_runs", "workflows",
         "document_chunks", "knowledge_documents", "knowledge_sources",
         "conversation_events", "messages", "conversations", "contacts", "channels", "ai_agents",
-        "refresh_tokens", "sessions", "api_keys", "memberships", "users",
+        "refresh_tokens", "sessions", "api_keys", "invitations", "memberships", "users",
     ]
 }

@@ -180,6 +180,7 @@ struct IsolationTests {
                 Set(authenticated.filter { $0.permission == nil }.map(\.name)) == [
                     "POST /api/v1/auth/logout", "POST /api/v1/auth/switch", "POST /api/v1/organizations",
                     "GET /api/v1/me", "PATCH /api/v1/me", "POST /api/v1/me/password",
+                    "POST /api/v1/me/memberships", "DELETE /api/v1/me/memberships/{organization_id}",
                 ]
             )
             for permission in Permission.all {
@@ -208,7 +209,8 @@ struct IsolationTests {
         try await withTenants(on: kind) { app, blue, _ in
             #expect(
                 Set(app.node.endpoints.filter { !$0.isAuthenticated }.map(\.name)) == [
-                    "POST /api/v1/auth/signup", "POST /api/v1/auth/login", "POST /api/v1/auth/refresh",
+                    "POST /api/v1/auth/signup", "POST /api/v1/auth/join", "POST /api/v1/auth/login",
+                    "POST /api/v1/auth/refresh",
                     "GET /api/v1/plans", "GET /api/v1/plans/comparison",
                 ]
             )

@@ -24,7 +24,9 @@ extension TestApp {
     /// - Parameter word: Occurs in all that it says and knows.
     func furnish(_ name: String, word: String) async throws -> Tenant {
         let owner = try await signUp(name)
-        var ids: [String: [String]] = ["organizations": [owner.organization], "members": [owner.user]]
+        var ids: [String: [String]] = [
+            "organizations": [owner.organization], "memberships": [owner.organization], "members": [owner.user],
+        ]
         let key = try await owner.post(
             "/api/v1/api-keys",
             ["name": "All", "permissions": .array(Permission.all.map { .string($0.name) })]
@@ -56,6 +58,10 @@ extension TestApp {
             let channel = try await add(
                 "channels",
                 ["name": "Channel \(number)", "type": "api", "ai_agent_id": .string(agent)]
+            )
+            _ = try await add(
+                "invitations",
+                ["email": .string("\(word)\(number)@example.com"), "role": "member"]
             )
             // Everybody uses the same external ids: they are unique inside an organization.
             let contact = try await add(
@@ -212,6 +218,10 @@ enum SampleRequests {
             return [
                 "email": "m\(random)@example.com", "name": "Ben", "role": "member", "password": "correct horse battery",
             ]
+        case "POST /api/v1/invitations": return ["email": .string("i\(random)@example.com"), "role": "member"]
+        case "POST /api/v1/me/memberships": return ["code": "no such code"]
+        case "POST /api/v1/auth/join":
+            return ["code": "no such code", "name": "Ben", "password": "correct horse battery"]
         case "PATCH /api/v1/members/{user_id}": return ["role": "admin"]
         case "POST /api/v1/api-keys":
             return ["name": "Key", "permissions": ["channels:read"], "expires_at": "2099-01-01T00:00:00Z"]

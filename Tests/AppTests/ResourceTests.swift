@@ -573,7 +573,7 @@ struct ResourceTests {
             #expect(try await walk(owner, "/api/v1/members", limit: 1, key: "user_id") == [owner.user, ben])
             let again = try await owner.post(
                 "/api/v1/members",
-                ["email": "ben@example.com", "name": "Ben", "role": "admin"]
+                ["email": "ben@example.com", "name": "Ben", "role": "admin", "password": "correct horse battery"]
             )
             expect(again, 409, "member.exists")
             let login = try await app.stranger.post(

@@ -39,7 +39,7 @@ import Web
         try await withNode(on: kind) { node in
             let ana = try await node.signUp("ana")
             let ben = try await node.signUp("ben", organization: "Other")
-            _ = try await node.add("ana", as: .member, by: ben)
+            try await node.bring("ana", as: .member, to: ben)
             let (principal, scope) = try await node.call(
                 try await node.logIn("ana", to: ben.organization.id).accessToken
             )
@@ -162,47 +162,74 @@ import Web
 }
 
 @Suite struct MembershipTests {
-    @Test("a member is a new account or an old one", arguments: TestDatabase.kinds)
+    @Test("members are added with new accounts; who has one is not taken in unasked", arguments: TestDatabase.kinds)
     func add(on kind: TestDatabase.Kind) async throws {
         try await withNode(on: kind) { node in
             let ana = try await node.signUp("ana")
             let ben = try await node.signUp("ben", organization: "Other")
-            let (principal, scope) = try await node.call(ana.accessToken)
+            let (_, scope) = try await node.call(ana.accessToken)
             let memberships = node.identity.memberships
 
             let cora = try await node.add("cora", as: .member, by: ana)
             #expect(cora.user.organizationID == ana.organization.id && cora.membership.role == .member)
             #expect(try await node.principal(try await node.logIn("cora").accessToken).permissions == RoleMatrix.member)
 
-            // Their own password stays.
-            let added = try await memberships.add(
-                NewMember(
-                    email: "BEN@example.com",
-                    name: "ignored",
-                    role: .admin,
-                    password: Secret("another password")
-                ),
-                by: principal,
-                in: scope
-            )
-            #expect(added.user.id == ben.user.id && added.user.name == "ben")
-            #expect(try await node.logIn("ben", to: ana.organization.id).role == .admin)
-            #expect(try await node.logIn("ben").organization.id == ben.organization.id)
+            let refused = try await problem { try await node.add("BEN", as: .member, by: ana) }
+            #expect(refused.code == "member.account_exists" && refused.status == .conflict)
+            #expect(try await code { try await node.logIn("ben", to: ana.organization.id) } == "organization.not_found")
+            #expect(try await code { try await node.add("cora", as: .member, by: ana) } == "member.exists")
 
-            #expect(try await code { try await node.add("ben", as: .member, by: ana) } == "member.exists")
-            let missing = try await problem {
-                try await memberships.add(
-                    NewMember(email: "dora@example.com", name: "Dora", role: .member),
-                    by: principal,
-                    in: scope
-                )
-            }
-            #expect(missing.errors.map(\.pointer) == ["/password"])
+            try await node.bring("ben", as: .admin, to: ana)
             let first = try await memberships.list(PageRequest(limit: 2), in: scope)
             let rest = try await memberships.list(PageRequest(limit: 2, after: first.next), in: scope)
             #expect(Set((first.items + rest.items).map(\.user.name)) == ["ana", "cora", "ben"] && rest.next == nil)
             let foreign = OrganizationScope.authenticated(ben.organization.id, as: .user(ben.user.id))
             #expect(try await code { try await memberships.get(cora.user.id, in: foreign) } == "member.not_found")
+        }
+    }
+
+    @Test("an organization makes a bounded number of accounts in an hour", arguments: TestDatabase.kinds)
+    func tooManyAccounts(on kind: TestDatabase.Kind) async throws {
+        var configuration = IdentityConfiguration()
+        configuration.passwordCost = PasswordCost(memoryKiB: 32, passes: 1)
+        configuration.newAccounts = 2
+        try await withNode(on: kind, configuration: configuration) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            for name in ["cora", "dora"] { _ = try await node.add(name, as: .member, by: ana) }
+            let refused = try await problem { try await node.add("emma", as: .member, by: ana) }
+            #expect(refused.code == "member.too_many_accounts" && (refused.retryAfterSeconds ?? 0) > 0)
+            #expect(try await node.add("emma", as: .member, by: ben).user.name == "emma")
+        }
+    }
+
+    @Test("no password is hashed for those who may not add members", arguments: TestDatabase.kinds)
+    func authorityBeforeHashing(on kind: TestDatabase.Kind) async throws {
+        var configuration = IdentityConfiguration()
+        configuration.passwordCost = PasswordCost(memoryKiB: 32, passes: 1)
+        configuration.newAccounts = 1
+        try await withNode(on: kind, configuration: configuration) { node in
+            let ana = try await node.signUp("ana")
+            let (owner, scope) = try await node.call(ana.accessToken)
+            let (_, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.membersWrite]),
+                by: owner,
+                in: scope
+            )
+            let (key, keyScope) = try await node.call(token.secret)
+            // A password that would be refused is not even looked at, and no account is counted.
+            for _ in 0..<3 {
+                #expect(
+                    try await code {
+                        try await node.identity.memberships.add(
+                            NewMember(email: "x@example.com", name: "X", role: .member, password: Secret("short")),
+                            by: key,
+                            in: keyScope
+                        )
+                    } == "member.beyond_authority"
+                )
+            }
+            #expect(try await node.add("ben", as: .member, by: ana).user.name == "ben")
         }
     }
 
@@ -361,7 +388,7 @@ import Web
             let ana = try await node.signUp("ana")
             let ben = try await node.signUp("ben", organization: "Other")
             let cora = try await node.add("cora", as: .admin, by: ana)
-            _ = try await node.add("cora", as: .member, by: ben)
+            try await node.bring("cora", as: .member, to: ben)
             let here = try await node.logIn("cora")
             let there = try await node.logIn("cora", to: ben.organization.id)
             let (coras, corasScope) = try await node.call(here.accessToken)
@@ -395,6 +422,73 @@ import Web
             #expect(try await node.identity.apiKeys.get(key.id, in: scope).createdBy == nil)
             // The address is free again.
             #expect(try await node.signUp("cora", organization: "Cora's").role == .owner)
+        }
+    }
+
+    @Test("members leave by themselves, but for the last owner", arguments: TestDatabase.kinds)
+    func leave(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            try await node.bring("ben", as: .admin, to: ana)
+            let memberships = node.identity.memberships
+            let here = try await node.logIn("ben", to: ana.organization.id)
+            let (principal, scope) = try await node.call(ben.accessToken)
+            let home = ben.organization.id
+            #expect(try await code { try await memberships.leave(home, by: principal) } == "member.last_owner")
+            #expect(try await code { try await memberships.leave(ID(), by: principal) } == "organization.not_found")
+            // From one organization out of the other.
+            try await memberships.leave(ana.organization.id, by: principal, from: Node.origin)
+            #expect(try await code { try await node.principal(here.accessToken) } == "auth.invalid_token")
+            #expect(
+                try await code { try await memberships.leave(ana.organization.id, by: principal) }
+                    == "organization.not_found"
+            )
+            #expect(try await node.events(of: ana.organization.id).last == "member.removed")
+            #expect(try await node.principal(ben.accessToken).organization == home)
+
+            // Out of the home: another organization becomes it.
+            let cora = try await node.add("cora", as: .member, by: ana)
+            try await node.bring("cora", as: .member, to: ben)
+            let (coras, _) = try await node.call(try await node.logIn("cora").accessToken)
+            try await memberships.leave(ana.organization.id, by: coras)
+            #expect(try await node.logIn("cora").organization.id == home)
+            // Out of the last one: the account goes too.
+            try await memberships.leave(home, by: coras)
+            #expect(try await code { try await node.logIn("cora") } == "auth.invalid_credentials")
+            #expect(try await node.rows("SELECT id FROM users WHERE id = \(cora.user.id)", as: String.self).isEmpty)
+
+            let (_, token) = try await node.identity.apiKeys.create(
+                NewAPIKey(name: "k", permissions: [.contactsRead]),
+                by: principal,
+                in: scope
+            )
+            let (key, _) = try await node.call(token.secret)
+            #expect(try await code { try await memberships.leave(home, by: key) } == "organization.not_found")
+        }
+    }
+
+    @Test("somebody who leaves while they accept elsewhere ends up in one of two states", arguments: TestDatabase.kinds)
+    func leaveRace(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let cora = try await node.add("cora", as: .member, by: ana)
+            let code = try await node.invite("cora", as: .member, by: ben)
+            let principal = try await node.principal(try await node.logIn("cora").accessToken)
+            let identity = node.identity
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { _ = try? await identity.invitations.accept(code, by: principal) }
+                group.addTask { try? await identity.memberships.leave(ana.organization.id, by: principal) }
+            }
+            let homes: [ID<OrganizationEntity>] = try await node.rows(
+                "SELECT organization_id FROM users WHERE id = \(cora.user.id)"
+            )
+            let memberships: [ID<OrganizationEntity>] = try await node.rows(
+                "SELECT organization_id FROM memberships WHERE user_id = \(cora.user.id)"
+            )
+            // An account has a home that it belongs to, or is gone.
+            #expect(homes.allSatisfy(memberships.contains) && homes.isEmpty == memberships.isEmpty)
         }
     }
 }

@@ -86,6 +86,20 @@ struct Node: Sendable {
         )
     }
 
+    func invite(_ name: String, as role: Role, by owner: SignedIn) async throws -> Secret {
+        let (principal, scope) = try await call(owner.accessToken)
+        let new = NewInvitation(email: "\(name)@example.com", role: role)
+        return try await identity.invitations.invite(new, by: principal, in: scope).code.secret
+    }
+
+    /// Makes an account that exists a member of another organization.
+    @discardableResult
+    func bring(_ name: String, as role: Role, to owner: SignedIn) async throws -> Belonging {
+        let code = try await invite(name, as: role, by: owner)
+        let principal = try await principal(try await logIn(name).accessToken)
+        return try await identity.invitations.accept(code, by: principal, from: Self.origin)
+    }
+
     /// Rows of every organization, past row level security.
     func rows<Value: Sendable & ColumnDecodable>(_ sql: SQL, as: Value.Type = Value.self) async throws -> [Value] {
         try await database.migrate { tx in try tx.values(sql, as: Value.self) }

@@ -125,7 +125,7 @@ import Testing
             let ben = try await node.signUp("ben", organization: "Other")
             _ = try await node.add("cora", as: .member, by: ana)
             let dora = try await node.add("dora", as: .admin, by: ana)
-            _ = try await node.add("dora", as: .member, by: ben)
+            try await node.bring("dora", as: .member, to: ben)
             for signedIn in [ana, ben] { try await fill(signedIn.organization.id, by: signedIn.user.id, node) }
             let before = try await counts(of: ben.organization.id, node)
             #expect(before.allSatisfy { $0.value > 0 }, "\(before.filter { $0.value == 0 }.keys)")
@@ -276,6 +276,10 @@ import Testing
                 "idempotency_keys",
                 "principal, key, token, request_hash, state, created_at, lease_expires_at, expires_at",
                 "'x', 'x', 'x', 'x', 'done', \(now), \(now), \(now)"
+            ),
+            (
+                "invitations", "id, email, role, code_hash, invited_by, created_at, expires_at",
+                "\(parent), 'x@example.com', 'member', \(parent.description), \(user), \(now), \(now)"
             ),
             (
                 "api_keys", "id, name, key_hash, key_prefix, permissions, created_by, created_at",

@@ -110,6 +110,33 @@ import Testing
         #expect(try await hasher.hash(Node.password).isEmpty == false)
     }
 
+    @Test("those who log in find room while new passwords are refused")
+    func room() async throws {
+        let hasher = PasswordHasher(threads: 1, waiting: 4, cost: PasswordCost(memoryKiB: 47_104, passes: 6))
+        let hash = try await hasher.hash(Node.password)
+        await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<12 {
+                group.addTask {
+                    do {
+                        _ = try await hasher.hash(Node.password)
+                        return true
+                    } catch {
+                        return false
+                    }
+                }
+            }
+            // New passwords fill their half, and the thread is at work.
+            while let isHashed = await group.next(), isHashed {}
+            await withTaskGroup(of: Void.self) { logins in
+                for _ in 0..<2 {
+                    logins.addTask {
+                        await #expect(throws: Never.self) { try await hasher.verify(Node.password, against: hash) }
+                    }
+                }
+            }
+        }
+    }
+
     @Test("a hash that is none is an error, not a wrong password")
     func garbage() async throws {
         let hasher = PasswordHasher(threads: 1)

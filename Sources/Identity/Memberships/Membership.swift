@@ -34,10 +34,10 @@ package struct NewMember: Sendable {
     package let email: String
     package let name: String
     package let role: Role
-    /// Their first password, when there is no account with the address yet.
-    package let password: Secret?
+    /// Their first password.
+    package let password: Secret
 
-    package init(email: String, name: String, role: Role, password: Secret? = nil) {
+    package init(email: String, name: String, role: Role, password: Secret) {
         self.email = email
         self.name = name
         self.role = role
@@ -50,7 +50,10 @@ package enum MembershipError: ProblemConvertible, Equatable {
     case alreadyMember
     case lastOwner
     case beyondAuthority(Role)
-    case passwordRequired
+    /// The address has an account, whose owner has to agree.
+    case accountExists
+    /// An organization made too many accounts for others.
+    case tooManyAccounts(retryAfterSeconds: Int)
     /// The account changed between two transactions; the caller tries again.
     case movedMeanwhile
 
@@ -76,14 +79,20 @@ package enum MembershipError: ProblemConvertible, Equatable {
                 "member.beyond_authority",
                 "Only those who may do everything that the role \(role.rawValue) may can decide about it."
             )
-        case .passwordRequired:
-            .invalid([
-                FieldError(
-                    pointer: "/password",
-                    code: "required",
-                    detail: "is needed, as there is no account with this address"
-                )
-            ])
+        case .accountExists:
+            Problem(
+                .conflict,
+                "member.account_exists",
+                "There is an account with this address. Invite it instead.",
+                errors: [FieldError(pointer: "/email", code: "taken", detail: "has an account")]
+            )
+        case .tooManyAccounts(let seconds):
+            Problem(
+                .tooManyRequests,
+                "member.too_many_accounts",
+                "Too many accounts were made in a short time. Try again later, or send invitations.",
+                retryAfterSeconds: seconds
+            )
         case .movedMeanwhile:
             Problem(
                 .conflict,

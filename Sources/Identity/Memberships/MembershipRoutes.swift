@@ -45,14 +45,9 @@ extension NewMember {
         "NewMember",
         .object([
             .required("email", .email, example: "ben@example.com"),
-            .required("name", .string(1...120, [.singleLine, .notBlank]), "Used for a new account.", example: "Ben"),
+            .required("name", .string(1...120, [.singleLine, .notBlank]), example: "Ben"),
             .required("role", .choice(of: Role.self)),
-            .optional(
-                "password",
-                PasswordRules.schema,
-                "Their first password, which you tell them. Needed when there is no account with the address; "
-                    + "not looked at when there is one."
-            ),
+            .required("password", PasswordRules.schema, "Their first password, which you tell them."),
         ])
     )
 
@@ -61,7 +56,7 @@ extension NewMember {
             email: body["email"]?.string ?? "",
             name: body["name"]?.string ?? "",
             role: body["role"]?.string.flatMap(Role.init) ?? .member,
-            password: (body["password"]?.string).map(Secret.init)
+            password: Secret(body["password"]?.string ?? "")
         )
     }
 }
@@ -73,17 +68,18 @@ struct MembershipRoutes: Sendable {
         "MemberChanges",
         .object([.required("role", .choice(of: Role.self))])
     )
-    private static let lastOwner = ProblemKind(
+    static let exists = ProblemKind(.conflict, "member.exists", "They are a member already.")
+    static let lastOwner = ProblemKind(
         .conflict,
         "member.last_owner",
         "They are the only owner; make somebody else an owner first."
     )
-    private static let beyondAuthority = ProblemKind(
+    static let beyondAuthority = ProblemKind(
         .forbidden,
         "member.beyond_authority",
         "The role may do something that you may not."
     )
-    private static let changed = ProblemKind(
+    static let changed = ProblemKind(
         .conflict,
         "member.changed",
         "The account was changed at the same time; try again."
@@ -105,13 +101,24 @@ struct MembershipRoutes: Sendable {
                 .post,
                 "",
                 "Add a member",
-                "The account with this address, or a new one. Nobody can give a role that may do more than they may.",
+                "Makes an account with a first password. Who has an account already is invited. Nobody can give a role "
+                    + "that may do more than they may.",
                 permission: .membersWrite,
                 body: NewMember.schema,
                 answers: [.created(MemberBody.schema)],
                 problems: [
-                    ProblemKind(.conflict, "member.exists", "They are a member already."), Self.beyondAuthority,
-                    Self.changed, .busy,
+                    Self.exists,
+                    ProblemKind(
+                        .conflict,
+                        "member.account_exists",
+                        "There is an account with this address: invite it."
+                    ),
+                    Self.beyondAuthority, Self.changed, .busy,
+                    ProblemKind(
+                        .tooManyRequests,
+                        "member.too_many_accounts",
+                        "The organization made too many accounts; wait as `Retry-After` says."
+                    ),
                 ],
                 use: add
             )
@@ -185,6 +192,35 @@ struct MembershipRoutes: Sendable {
             call.pathID("user_id", or: .notFound("member")),
             by: call.principal,
             in: call.scope
+        )
+        return .noContent
+    }
+}
+
+/// What members do with their own memberships.
+struct OwnMembershipRoutes: Sendable {
+    let service: MembershipService
+
+    var endpoints: EndpointGroup {
+        EndpointGroup("/api/v1/me/memberships", tag: "Me") {
+            Endpoint.organization(
+                .delete,
+                "/{organization_id}",
+                "Leave an organization",
+                "My sessions there end. An account that belongs to no organization any more is deleted.",
+                permission: nil,
+                answers: [.noContent],
+                problems: [.notFound("organization"), MembershipRoutes.lastOwner, MembershipRoutes.changed],
+                use: leave
+            )
+        }
+    }
+
+    private func leave(_ call: OrganizationCall) async throws -> Reply {
+        try await service.leave(
+            call.pathID("organization_id", or: .notFound("organization")),
+            by: call.principal,
+            from: call.origin
         )
         return .noContent
     }

@@ -1,11 +1,14 @@
 import Jobs
 package import Kernel
 import Storage
+import Web
 
 package struct MembershipService: Sendable {
     let database: any Database
     let passwords: PasswordHasher
     let credentials: CredentialCheck
+    /// How many accounts an organization makes for others.
+    let newAccounts: RateLimiter<ID<OrganizationEntity>>
     let now: @Sendable () -> Timestamp
 
     package func list(_ page: PageRequest, in scope: OrganizationScope) async throws -> Page<Member> {
@@ -16,15 +19,16 @@ package struct MembershipService: Sendable {
         try await database.read(scope) { tx in try MembershipStore(tx: tx, scope: scope).get(user) }
     }
 
-    /// Adds the account with an address, or makes one with a first password.
+    /// Makes an account with a first password, and its membership.
+    ///
+    /// Accounts that exist are invited: who made them has not shown that the address is theirs, and whose they are has not
+    /// been asked.
     package func add(_ new: NewMember, by principal: Principal, in scope: OrganizationScope) async throws -> Member {
         for _ in 0..<3 {
             do {
                 return try await addOnce(new, by: principal, in: scope)
             } catch UserError.emailTaken {
                 // Somebody made the account since it was looked for.
-            } catch MembershipError.movedMeanwhile {
-                // Somebody deleted it.
             }
         }
         throw MembershipError.movedMeanwhile
@@ -33,30 +37,36 @@ package struct MembershipService: Sendable {
     private func addOnce(_ new: NewMember, by principal: Principal, in scope: OrganizationScope) async throws -> Member
     {
         let now = now()
+        // Before a password is hashed, which is dear, and again where it counts.
+        try await database.read(scope) { tx in
+            try authority(of: principal, in: scope, tx, at: now).check(new.role)
+        }
         let existing = try await database.read(for: .authentication) { tx in
             try UserStore.find(email: new.email, in: tx)
         }
         if let existing {
-            return try await database.write(scope) { tx in
-                try authority(of: principal, in: scope, tx).check(new.role)
-                try insert(existing.id, new.role, in: scope, tx, at: now)
-                return Member(membership: Membership(userID: existing.id, role: new.role, at: now), user: existing)
+            let role = try await database.read(scope) { tx in
+                try MembershipStore(tx: tx, scope: scope).role(of: existing.id)
             }
+            throw role == nil ? MembershipError.accountExists : MembershipError.alreadyMember
         }
-        guard let password = new.password else { throw MembershipError.passwordRequired }
-        try PasswordRules.check(password, email: new.email, at: "/password")
-        let hash = try await passwords.hash(password)
+        try PasswordRules.check(new.password, email: new.email, at: "/password")
+        let decision = newAccounts.take(scope.id)
+        guard decision.isAllowed else {
+            throw MembershipError.tooManyAccounts(retryAfterSeconds: decision.retryAfterSeconds)
+        }
+        let hash = try await passwords.hash(new.password)
         let user = User(id: ID(), organizationID: scope.id, email: new.email, name: new.name, role: new.role, at: now)
         return try await database.write(scope) { tx in
-            try authority(of: principal, in: scope, tx).check(new.role)
+            try authority(of: principal, in: scope, tx, at: now).check(new.role)
             try UserStore(tx: tx, scope: scope).insert(user, passwordHash: hash)
-            try insert(user.id, new.role, in: scope, tx, at: now)
             try tx.record(.user(IdentityEvents.userCreated, user.id), in: scope, now: now)
+            try Self.insert(user.id, new.role, in: scope, tx, at: now)
             return Member(membership: Membership(userID: user.id, role: new.role, at: now), user: user)
         }
     }
 
-    private func insert(
+    static func insert(
         _ user: ID<UserEntity>,
         _ role: Role,
         in scope: OrganizationScope,
@@ -81,7 +91,7 @@ package struct MembershipService: Sendable {
             try check(member.membership.updatedAt)
             let old = member.membership.role
             guard role != old else { return member }
-            let authority = try authority(of: principal, in: scope, tx)
+            let authority = try authority(of: principal, in: scope, tx, at: now)
             try authority.check(old)
             try authority.check(role)
             if old == .owner, try memberships.isLastOwner() { throw MembershipError.lastOwner }
@@ -108,32 +118,50 @@ package struct MembershipService: Sendable {
         in scope: OrganizationScope
     ) async throws {
         let now = now()
-        // Checked before anything is changed, and again where it counts.
-        let home = try await database.read(scope) { tx in
-            let memberships = MembershipStore(tx: tx, scope: scope)
-            let member = try memberships.get(user)
-            try authority(of: principal, in: scope, tx).check(member.membership.role)
-            if member.membership.role == .owner, try memberships.isLastOwner() { throw MembershipError.lastOwner }
-            return member.user.organizationID
+        try await end(user, in: scope, at: now) { role, tx in
+            try authority(of: principal, in: scope, tx, at: now).check(role)
         }
-        let hasOther = try await database.write(for: .authentication) { tx in
-            guard let next = try MembershipStore.nextHome(of: user, beside: scope.id, in: tx) else { return false }
-            if home == scope.id {
-                try UserStore.move(user, from: scope.id, to: next.organization, as: next.role, at: now, in: tx)
-            }
-            return true
+    }
+
+    /// Ends the caller's own membership of one of their organizations.
+    ///
+    /// The account goes with the last one.
+    package func leave(
+        _ organization: ID<OrganizationEntity>,
+        by principal: Principal,
+        from origin: RequestOrigin? = nil
+    ) async throws {
+        // A key is a member of nothing.
+        guard case .user(let user) = principal.actor else { throw OrganizationError.unknown }
+        let scope = OrganizationScope.authenticated(organization, as: principal.actor, from: origin)
+        do {
+            try await end(user, in: scope, at: now())
+        } catch MembershipError.unknown {
+            throw OrganizationError.unknown
         }
-        try await database.write(scope) { tx in
+    }
+
+    /// Ends a membership, its sessions and what hangs off it, all in one transaction: that it was somebody's home is seen
+    /// from the other organizations, so it is one of `SystemPurpose.authentication`.
+    private func end(
+        _ user: ID<UserEntity>,
+        in scope: OrganizationScope,
+        at now: Timestamp,
+        check: @escaping @Sendable (Role, any Transaction) throws -> Void = { _, _ in }
+    ) async throws {
+        try await database.write(for: .authentication) { tx in
             let memberships = MembershipStore(tx: tx, scope: scope)
             let member = try memberships.get(user)
             let role = member.membership.role
-            try authority(of: principal, in: scope, tx).check(role)
+            try check(role, tx)
             if role == .owner, try memberships.isLastOwner() { throw MembershipError.lastOwner }
             try SessionStore.deleteAll(of: user, in: scope, tx)
             try memberships.delete(user)
             try tx.record(.member(IdentityEvents.memberRemoved, user, role), in: scope, now: now)
-            if member.user.organizationID == scope.id {
-                guard !hasOther else { throw MembershipError.movedMeanwhile }
+            guard member.user.organizationID == scope.id else { return }
+            if let next = try MembershipStore.nextHome(of: user, beside: scope.id, in: tx) {
+                try UserStore.move(user, from: scope.id, to: next.organization, as: next.role, at: now, in: tx)
+            } else {
                 try UserStore(tx: tx, scope: scope).delete(user)
                 try tx.record(.user(IdentityEvents.userDeleted, user), in: scope, now: now)
             }
@@ -141,18 +169,12 @@ package struct MembershipService: Sendable {
         credentials.forget(user, in: scope.id)
     }
 
-    /// What somebody may decide, by their membership as it is in this transaction; keys by what they hold.
     private func authority(
         of principal: Principal,
         in scope: OrganizationScope,
-        _ tx: any Transaction
+        _ tx: any Transaction,
+        at now: Timestamp
     ) throws -> Authority {
-        guard case .user(let user) = principal.actor else {
-            return Authority(permissions: principal.permissions, isPerson: false)
-        }
-        guard let role = try MembershipStore(tx: tx, scope: scope).role(of: user) else {
-            return Authority(permissions: [], isPerson: true)
-        }
-        return Authority(permissions: RoleMatrix.permissions(of: role), isPerson: true)
+        try Authority(of: principal, needing: .membersWrite, in: scope, at: now, tx)
     }
 }

@@ -25,6 +25,7 @@ extension Belonging: RowDecodable {
     }
 }
 
+/// What is about one organization works in its transactions, and in those of `SystemPurpose.authentication`.
 struct MembershipStore {
     let tx: any Transaction
     let scope: OrganizationScope
@@ -67,6 +68,17 @@ struct MembershipStore {
 
     func role(of user: ID<UserEntity>) throws -> Role? {
         try tx.value("SELECT role FROM memberships WHERE organization_id = \(scope.id) AND user_id = \(user)")
+    }
+
+    /// Whether an address, in lower case, belongs to a member.
+    func holds(email: String) throws -> Bool {
+        try tx.value(
+            """
+            SELECT m.user_id FROM users u JOIN memberships m ON m.user_id = u.id
+            WHERE u.email = \(email) AND m.organization_id = \(scope.id)
+            """,
+            as: ID<UserEntity>.self
+        ) != nil
     }
 
     func find(_ user: ID<UserEntity>) throws -> Member? {

@@ -62,7 +62,8 @@ package final class PasswordHasher: Sendable {
 
     /// - Parameters:
     ///   - threads: How many passwords are hashed at a time. Each takes the memory of its cost.
-    ///   - waiting: How many more may wait.
+    ///   - waiting: How many more may wait. New passwords take at most half of it, so that those who log in do not wait
+    ///     behind them in vain.
     package init(threads: Int = 2, waiting: Int = 64, cost: PasswordCost = .standard) {
         self.cost = cost
         queue = WorkQueue(limit: max(1, waiting))
@@ -74,12 +75,12 @@ package final class PasswordHasher: Sendable {
 
     deinit { queue.stop() }
 
-    /// The hash in PHC string format, with a new salt.
+    /// The hash of a new password in PHC string format, with a new salt.
     package func hash(_ password: Secret) async throws -> String {
         let cost = cost
         var generator = SystemRandomNumberGenerator()
         let salt = (0..<Self.saltLength).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
-        return try await queue.run { Self.hash(password, salt: salt, cost: cost) }
+        return try await queue.run(.new) { Self.hash(password, salt: salt, cost: cost) }
     }
 
     /// Whether a hash is that of a password.
@@ -87,7 +88,7 @@ package final class PasswordHasher: Sendable {
     /// - Parameter hash: nil for an account that does not exist or has no password: the answer is false and takes as long.
     package func verify(_ password: Secret, against hash: String?) async throws -> Bool {
         let encoded = hash ?? decoy
-        let isRight = try await queue.run { Self.verify(password, against: encoded) }
+        let isRight = try await queue.run(.known) { Self.verify(password, against: encoded) }
         return isRight && hash != nil
     }
 
@@ -134,8 +135,13 @@ package final class PasswordHasher: Sendable {
 
 /// Threads that take work from one queue of bounded length.
 private final class WorkQueue: Sendable {
+    enum Kind {
+        case new
+        case known
+    }
+
     private struct State {
-        var waiting: [@Sendable () -> Void] = []
+        var waiting: [(kind: Kind, work: @Sendable () -> Void)] = []
         var threads = 0
         var isStopped = false
     }
@@ -176,11 +182,17 @@ private final class WorkQueue: Sendable {
         for _ in 0..<threads { available.signal() }
     }
 
-    func run<Value: Sendable>(_ work: @escaping @Sendable () -> Result<Value, PasswordError>) async throws -> Value {
+    func run<Value: Sendable>(
+        _ kind: Kind,
+        _ work: @escaping @Sendable () -> Result<Value, PasswordError>
+    ) async throws -> Value {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
             let isTaken = state.withLock { state in
                 guard state.threads > 0, !state.isStopped, state.waiting.count < limit else { return false }
-                state.waiting.append { continuation.resume(with: work().mapError { $0 as any Error }) }
+                if kind == .new {
+                    guard state.waiting.count(where: { $0.kind == .new }) < max(1, limit / 2) else { return false }
+                }
+                state.waiting.append((kind, { continuation.resume(with: work().mapError { $0 as any Error }) }))
                 return true
             }
             if isTaken { available.signal() } else { continuation.resume(throwing: PasswordError.busy) }
@@ -191,7 +203,7 @@ private final class WorkQueue: Sendable {
         while true {
             available.wait()
             let next = state.withLock { state -> (@Sendable () -> Void)? in
-                state.waiting.isEmpty ? nil : state.waiting.removeFirst()
+                state.waiting.isEmpty ? nil : state.waiting.removeFirst().work
             }
             guard let next else { return }
             next()

@@ -2,7 +2,7 @@ package import Jobs
 package import Kernel
 import Storage
 
-/// Deletes sessions and their refresh tokens some time after they ended.
+/// Deletes sessions and their refresh tokens some time after they ended, and invitations that nobody can take any more.
 package struct SessionPurge: Sendable {
     private static let batchLimit = 500
     /// How long after its end a session is kept, so that one can still see where it came from.
@@ -14,18 +14,32 @@ package struct SessionPurge: Sendable {
     /// - Returns: How many there were.
     @discardableResult
     package func runOnce() async throws -> Int {
-        let before = now() - Self.age
+        let now = now()
+        let sessions = try await deleteAll(
+            """
+            DELETE FROM sessions WHERE (organization_id, id) IN (
+                SELECT organization_id, id FROM sessions WHERE expires_at < \(now - Self.age)
+                ORDER BY expires_at LIMIT \(limit: Self.batchLimit)
+            )
+            """
+        )
+        let invitations = try await deleteAll(
+            """
+            DELETE FROM invitations WHERE (organization_id, id) IN (
+                SELECT organization_id, id FROM invitations WHERE expires_at <= \(now)
+                ORDER BY expires_at LIMIT \(limit: Self.batchLimit)
+            )
+            """
+        )
+        return sessions + invitations
+    }
+
+    /// Deletes batches until one is not full.
+    private func deleteAll(_ batch: SQL) async throws -> Int {
         var sum = 0
         while true {
             let count = try await database.write(for: .maintenance, isolation: .readCommitted) { tx in
-                try tx.execute(
-                    """
-                    DELETE FROM sessions WHERE (organization_id, id) IN (
-                        SELECT organization_id, id FROM sessions WHERE expires_at < \(before)
-                        ORDER BY expires_at LIMIT \(limit: Self.batchLimit)
-                    )
-                    """
-                )
+                try tx.execute(batch)
             }
             sum += count
             if count < Self.batchLimit { return sum }

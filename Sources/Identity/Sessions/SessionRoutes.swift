@@ -83,6 +83,19 @@ struct SessionRoutes: Sendable {
             .optional("organization_id", .uuid, "One of yours; the home when absent."),
         ])
     )
+    private static let join = Schema.named(
+        "Join",
+        .object([
+            .required("code", .string(1...200), "From the invitation."),
+            .required("name", .string(1...120, [.singleLine, .notBlank]), example: "Ben"),
+            .required("password", PasswordRules.schema, "Any characters; not the address."),
+        ])
+    )
+    private static let emailTaken = ProblemKind(
+        .conflict,
+        "user.email_taken",
+        "There is an account with this address."
+    )
     private static let refresh = Schema.named("Refresh", .object([.required("refresh_token", .string(1...200))]))
     private static let `switch` = Schema.named("SwitchOrganization", .object([.required("organization_id", .uuid)]))
 
@@ -107,11 +120,22 @@ struct SessionRoutes: Sendable {
                 body: SignUp.schema,
                 answers: [.created(SignedInBody.schema)],
                 problems: [
-                    ProblemKind(.conflict, "user.email_taken", "There is an account with this address."),
-                    OrganizationRoutes.slugTaken, .busy,
+                    Self.emailTaken, OrganizationRoutes.slugTaken, .busy,
                 ],
                 rateLimit: .authentication,
                 use: signUp
+            )
+            Endpoint.public(
+                .post,
+                "/join",
+                "Join an organization that invited you",
+                "Creates an account with the address of the invitation. Who has one logs in and accepts the invitation with "
+                    + "`POST /api/v1/me/memberships`.",
+                body: Self.join,
+                answers: [.created(SignedInBody.schema)],
+                problems: [InvitationRoutes.notFound, Self.emailTaken, .busy],
+                rateLimit: .authentication,
+                use: join
             )
             Endpoint.public(
                 .post,
@@ -179,6 +203,15 @@ struct SessionRoutes: Sendable {
 
     private func signUp(_ call: PublicCall) async throws -> Reply {
         .created(SignedInBody(try await service.signUp(SignUp(call.body), from: call.origin)), at: "/api/v1/me")
+    }
+
+    private func join(_ call: PublicCall) async throws -> Reply {
+        let new = Joining(
+            code: Secret(call.body["code"]?.string ?? ""),
+            name: call.body["name"]?.string ?? "",
+            password: Secret(call.body["password"]?.string ?? "")
+        )
+        return .created(SignedInBody(try await service.join(new, from: call.origin)), at: "/api/v1/me")
     }
 
     private func logIn(_ call: PublicCall) async throws -> Reply {

@@ -48,6 +48,49 @@ package struct SessionService: Sendable {
         )
     }
 
+    /// Creates the account of somebody who was invited, their membership and their first session.
+    ///
+    /// The organization becomes its home.
+    package func join(_ new: Joining, from origin: RequestOrigin? = nil) async throws -> SignedIn {
+        guard let code = InvitationCode(new.code) else { throw InvitationError.unknown }
+        let now = now()
+        let open = try await database.read(for: .authentication) { tx in
+            guard let open = try InvitationStore.open(code, at: now, in: tx) else { throw InvitationError.unknown }
+            guard try UserStore.find(email: open.invitation.email, in: tx) == nil else { throw UserError.emailTaken }
+            return open
+        }
+        try PasswordRules.check(new.password, email: open.invitation.email, at: "/password")
+        let hash = try await passwords.hash(new.password)
+        let user = User(
+            id: ID(),
+            organizationID: open.organization,
+            email: open.invitation.email,
+            name: new.name,
+            role: open.invitation.role,
+            at: now
+        )
+        let session = Session(userID: user.id, from: origin, at: now, times)
+        let refreshToken = RefreshToken()
+        let accessToken = try await tokens.sign(user.id, in: open.organization, session.id, at: now)
+        let scope = OrganizationScope.authenticated(open.organization, as: .user(user.id), from: origin)
+        let organization = try await database.write(scope) { tx in
+            let (role, organization) = try InvitationService.take(open, in: scope, tx, at: now)
+            try UserStore(tx: tx, scope: scope).insert(user, passwordHash: hash)
+            try tx.record(.user(IdentityEvents.userCreated, user.id), in: scope, now: now)
+            try MembershipService.insert(user.id, role, in: scope, tx, at: now)
+            try SessionStore.insert(session, in: scope.id, refreshToken, tx)
+            return organization
+        }
+        return SignedIn(
+            accessToken: accessToken,
+            expiresIn: times.access,
+            refreshToken: refreshToken.secret,
+            user: user,
+            organization: organization,
+            role: user.role
+        )
+    }
+
     /// Starts a session for an address and its password.
     ///
     /// - Parameter organization: nil for the home.

@@ -187,7 +187,7 @@ enum SessionStore {
         )
     }
 
-    /// Deletes the sessions of a user in one organization, in a transaction of that organization.
+    /// Deletes the sessions of a user in one organization.
     static func deleteAll(of user: ID<UserEntity>, in scope: OrganizationScope, _ tx: any Transaction) throws {
         try tx.run("DELETE FROM sessions WHERE organization_id = \(scope.id) AND user_id = \(user)")
     }
