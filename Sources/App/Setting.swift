@@ -78,6 +78,16 @@ package struct Setting: Sendable {
         "Megabytes for the vectors of organizations that searched last, 16–1048576.",
         default: "1024"
     )
+    static let connections = Setting(
+        "http.connections",
+        "Connections that are served at once, 10–1000000; more wait to be accepted.",
+        default: "10000"
+    )
+    static let bodyMemory = Setting(
+        "body.memory",
+        "Megabytes for the request bodies that are under way, 16–1048576; a caller may hold a quarter.",
+        default: "256"
+    )
     static let rateLimits = Setting("rate.limits", "on or off; off is for tests and benchmarks.", default: "on")
     static let allowedOrigins = Setting("allowed.origins", "Origins that browsers may call from, with commas between.")
     static let trustedProxies = Setting(
@@ -94,7 +104,8 @@ package struct Setting: Sendable {
     package static let all = [
         databaseURL, migrationDatabaseURL, databaseConnections, host, port, portFile, publicURL, dataDirectory,
         secretKey, roles, logLevel, languageModelURL, languageModelKey, languageModel, languageModelPrices,
-        embeddingURL, embeddingKey, embeddingModel, vectorMemory, rateLimits, allowedOrigins, trustedProxies,
+        embeddingURL, embeddingKey, embeddingModel, vectorMemory, connections, bodyMemory,
+        rateLimits, allowedOrigins, trustedProxies,
         metricsToken, purgeAfterDays,
     ]
 }

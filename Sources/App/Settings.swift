@@ -128,6 +128,8 @@ package struct Settings: Sendable {
             throw SettingError(.publicURL, web.publicURL, "does not begin with http:// or https://")
         }
         web.version = Version.current
+        web.maximumConnections = try values.integer(.connections, in: 10...1_000_000)
+        web.bodyBudget = try values.integer(.bodyMemory, in: 16...1_048_576) * 1_048_576
         switch values.text(.rateLimits) {
         case "on": break
         case "off":

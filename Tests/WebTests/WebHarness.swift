@@ -174,6 +174,8 @@ func withServer(
     _ endpoints: [Endpoint],
     idempotency: IdempotencyKeys? = nil,
     readiness: [ReadinessCheck] = [],
+    eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+    authenticator: Authenticator = Authenticator { bearer, _ in try TestCaller.principal(of: bearer.exposed) },
     configure: (inout WebConfiguration) -> Void = { _ in },
     _ body: (TestServer) async throws -> Void
 ) async throws {
@@ -188,10 +190,11 @@ func withServer(
     let server = try WebServer(
         endpoints: endpoints,
         configuration: configuration,
-        authenticator: Authenticator { bearer, _ in try TestCaller.principal(of: bearer.exposed) },
+        authenticator: authenticator,
         idempotency: idempotency,
         readiness: readiness,
         metrics: metrics,
+        eventLoopGroup: eventLoopGroup,
         logger: logs.logger,
         onRunning: { port.yield($0) }
     )

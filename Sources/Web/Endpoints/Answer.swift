@@ -169,11 +169,17 @@ extension ProblemKind {
         "A part that is needed cannot be reached; try again soon."
     )
 
+    static let busy = ProblemKind(
+        .unavailable,
+        "server.busy",
+        "The server, or the caller's share of it, holds as many request bodies as it can; try again soon."
+    )
+
     /// What Web itself may answer to any request.
     static let general: [ProblemKind] = [
         invalid, malformed, authenticationRequired, invalidToken, forbidden, routeNotFound, methodNotAllowed, timeout,
         inFlight, responseLost, conflict, preconditionFailed, tooLarge, unsupportedMediaType, keyReused, rateLimited,
-        `internal`, unavailable,
+        `internal`, unavailable, busy,
     ]
 }
 
@@ -186,7 +192,7 @@ extension Endpoint {
             kinds.append(ProblemKind(.notFound, "not_found", "There is no such resource in this organization."))
         }
         if !pathParameters.isEmpty { kinds.append(.routeNotFound) }
-        if payload.isPresent { kinds += [.timeout, .tooLarge, .unsupportedMediaType] }
+        if payload.isPresent { kinds += [.timeout, .tooLarge, .unsupportedMediaType, .busy] }
         if method != .get { kinds.append(.conflict) }
         if isIdempotent { kinds += [.inFlight, .responseLost, .keyReused] }
         if edits { kinds.append(.preconditionFailed) }

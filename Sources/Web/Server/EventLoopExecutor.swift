@@ -18,7 +18,7 @@ final class EventLoopExecutor: TaskExecutor {
 
 /// A kind of connection whose tasks run on the event loop of their socket.
 ///
-/// What computes for long has to leave the loop by itself: all connections of the loop wait meanwhile.
+/// What computes for long has to leave the loop with ``offEventLoop(if:_:)``: all connections of the loop wait meanwhile.
 struct OnEventLoop<Base: ServerChildChannel>: ServerChildChannel {
     let base: Base
 
@@ -31,4 +31,23 @@ struct OnEventLoop<Base: ServerChildChannel>: ServerChildChannel {
             await base.handle(value: value, logger: logger)
         }
     }
+}
+
+/// Runs what computes for long on the threads for computing, so that the caller's event loop goes on with its other
+/// connections; afterwards the caller is back on its loop.
+///
+/// The way there and back takes some microseconds: for what takes less than about a hundred it is not worth it.
+///
+/// - Parameter isLong: Says whether to leave the loop at all, where that depends on a size.
+package func offEventLoop<Value: Sendable>(
+    if isLong: Bool = true,
+    _ compute: @Sendable () async throws -> Value
+) async rethrows -> Value {
+    guard isLong else { return try await compute() }
+    return try await withTaskExecutorPreference(globalConcurrentExecutor) { try await compute() }
+}
+
+extension ByteBuffer {
+    /// Whether to parse, hash or compress it takes long for an event loop: from half a millisecond upwards.
+    var isLong: Bool { readableBytes > 64 * 1_024 }
 }

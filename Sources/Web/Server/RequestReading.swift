@@ -66,7 +66,9 @@ struct BrokenRequest: Error {
 
 extension Problem {
     /// Whether the connection cannot go on after this answer, because the rest of the body is not read.
-    var endsConnection: Bool { status == .contentTooLarge || status == .requestTimeout }
+    var endsConnection: Bool {
+        status == .contentTooLarge || status == .requestTimeout || code == ProblemKind.busy.code
+    }
 
     static func tooLarge(_ limit: Int) -> Problem {
         Problem(.contentTooLarge, "request.too_large", "The body may have at most \(limit) bytes.")
@@ -74,7 +76,14 @@ extension Problem {
 }
 
 /// The whole body, at most `limit` bytes of it.
-func readBody(of request: Request, limit: Int) async throws -> ByteBuffer {
+///
+/// - Parameter share: Grows with what has arrived, for as long as the budget allows it.
+func readBody(
+    of request: Request,
+    limit: Int,
+    from budget: BodyBudget,
+    for share: inout BodyBudget.Share
+) async throws -> ByteBuffer {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
         throw Problem.tooLarge(limit)
     }
@@ -82,8 +91,10 @@ func readBody(of request: Request, limit: Int) async throws -> ByteBuffer {
         var parts = request.body.makeAsyncIterator()
         guard var body = try await parts.next() else { return ByteBuffer() }
         guard body.readableBytes <= limit else { throw Problem.tooLarge(limit) }
+        try budget.take(body.readableBytes, for: &share)
         while var part = try await parts.next() {
             guard part.readableBytes <= limit - body.readableBytes else { throw Problem.tooLarge(limit) }
+            try budget.take(part.readableBytes, for: &share)
             body.writeBuffer(&part)
         }
         return body
@@ -112,7 +123,12 @@ func checkMediaType(_ headers: HTTPFields, oneOf mediaTypes: [String]) throws(Pr
 }
 
 /// The JSON in the bytes, once it fits the schema.
-func parse(_ bytes: ByteBuffer, as schema: Schema) throws(Problem) -> JSON {
+func parse(_ bytes: ByteBuffer, as schema: Schema) async throws -> JSON {
+    guard bytes.isLong else { return try parseHere(bytes, as: schema) }
+    return try await offEventLoop { try parseHere(bytes, as: schema) }
+}
+
+private func parseHere(_ bytes: ByteBuffer, as schema: Schema) throws(Problem) -> JSON {
     let json: JSON
     do {
         json = try bytes.withUnsafeReadableBytes { raw in try JSON(parsing: raw.assumingMemoryBound(to: UInt8.self)) }

@@ -17,6 +17,7 @@ struct Responder: Sendable {
     let gzip: Gzip?
     let apiLimiter: RateLimiter<CallerKey>?
     let authenticationLimiter: RateLimiter<CallerKey>?
+    let bodies: BodyBudget
     let inFlight: any MeterHandler
     let dates: HTTPDates
     let stopping = StopFlag()
@@ -28,11 +29,12 @@ struct Responder: Sendable {
         case address(ClientAddress?)
     }
 
-    /// What becomes known of a request on its way, for the answer's headers and the log.
+    /// What becomes known of a request on its way, for the answer's headers, the log and the end of the request.
     private struct Progress {
         var route: Route?
         var principal: Principal?
         var rate: RateLimiter<CallerKey>.Decision?
+        var body: BodyBudget.Share?
     }
 
     // MARK: One request
@@ -57,6 +59,7 @@ struct Responder: Sendable {
             userAgent: request.headers[.userAgent].map { String($0.prefix(512)) }
         )
         var progress = Progress()
+        defer { if let share = progress.body { bodies.giveBack(share) } }
         var reply: Reply
         do {
             if request.headers[.expect] == "100-continue" {
@@ -69,7 +72,7 @@ struct Responder: Sendable {
         } catch {
             reply = self.reply(to: error, origin, progress.route)
         }
-        finish(&reply, to: request, origin, progress)
+        await finish(&reply, to: request, origin, progress)
         let status = reply.status.code
         do {
             try await write(reply, to: request, writer, on: channel, origin, progress.route)
@@ -102,8 +105,9 @@ struct Responder: Sendable {
         let endpoint = route.endpoint
         switch endpoint.handler {
         case .public(let handler):
-            try limit(endpoint, as: .address(client?.rateLimitKey), client, &progress)
-            let incoming = try await read(request, route, values, target, origin)
+            let caller = CallerKey.address(client?.rateLimitKey)
+            try limit(endpoint, as: caller, client, &progress)
+            let incoming = try await read(request, route, values, target, origin, for: caller, &progress)
             return try await handler(PublicCall(request: incoming))
         case .organization(let handler):
             let principal = try await authenticate(request.headers, origin)
@@ -113,7 +117,15 @@ struct Responder: Sendable {
                 throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
             }
             let key = endpoint.isIdempotent ? request.headers[.idempotencyKey] : nil
-            let incoming = try await read(request, route, values, target, origin)
+            let incoming = try await read(
+                request,
+                route,
+                values,
+                target,
+                origin,
+                for: .actor(principal.actor),
+                &progress
+            )
             guard let key, let idempotency else {
                 return try await handler(OrganizationCall(request: incoming, principal: principal))
             }
@@ -176,7 +188,9 @@ struct Responder: Sendable {
         _ route: Route,
         _ values: [String],
         _ target: RequestTarget,
-        _ origin: RequestOrigin
+        _ origin: RequestOrigin,
+        for caller: CallerKey,
+        _ progress: inout Progress
     ) async throws -> IncomingRequest {
         for (name, value) in zip(route.parameters, values) {
             guard let parameter = route.endpoint.pathParameters.first(where: { $0.name == name }) else { continue }
@@ -191,14 +205,14 @@ struct Responder: Sendable {
         switch route.endpoint.payload {
         case .none: break
         case .json(let schema, _):
-            bytes = try await readBody(of: request, limit: route.bodyLimit)
+            bytes = try await readBody(of: request, route, for: caller, &progress)
             guard bytes.readableBytes > 0 else {
                 throw Problem(.badRequest, "request.malformed", "The body must be a JSON object; there is none.")
             }
             try checkMediaType(request.headers, oneOf: ["application/json"])
-            body = try parse(bytes, as: schema)
+            body = try await parse(bytes, as: schema)
         case .bytes(let mediaTypes):
-            bytes = try await readBody(of: request, limit: route.bodyLimit)
+            bytes = try await readBody(of: request, route, for: caller, &progress)
             try checkMediaType(request.headers, oneOf: mediaTypes)
         }
         return IncomingRequest(
@@ -213,6 +227,18 @@ struct Responder: Sendable {
         )
     }
 
+    private func readBody(
+        of request: Request,
+        _ route: Route,
+        for caller: CallerKey,
+        _ progress: inout Progress
+    ) async throws -> ByteBuffer {
+        var share = BodyBudget.Share(of: caller)
+        // What was taken before it broke off is held until the request ends, too.
+        defer { progress.body = share }
+        return try await Web.readBody(of: request, limit: route.bodyLimit, from: bodies, for: &share)
+    }
+
     /// Runs the handler unless a request with the same key has been here.
     private func once(
         _ key: String,
@@ -222,11 +248,13 @@ struct Responder: Sendable {
         _ target: RequestTarget,
         _ handler: @Sendable (OrganizationCall) async throws -> Reply
     ) async throws -> Reply {
-        let hash = IdempotencyKeys.hash(
-            method: request.route.endpoint.method.rawValue,
-            target: "\(target.path)?\(target.query)",
-            body: request.bytes
-        )
+        let hash = await offEventLoop(if: request.bytes.isLong) {
+            IdempotencyKeys.hash(
+                method: request.route.endpoint.method.rawValue,
+                target: "\(target.path)?\(target.query)",
+                body: request.bytes
+            )
+        }
         switch try await keys.claim(key, of: principal, hash: hash, from: request.origin) {
         case .answered(let reply): return reply
         case .claimed(let claim):
@@ -301,7 +329,12 @@ struct Responder: Sendable {
         + "frame-ancestors 'none'"
 
     /// Completes the headers, answers `If-None-Match` and compresses.
-    private func finish(_ reply: inout Reply, to request: Request, _ origin: RequestOrigin, _ progress: Progress) {
+    private func finish(
+        _ reply: inout Reply,
+        to request: Request,
+        _ origin: RequestOrigin,
+        _ progress: Progress
+    ) async {
         var headers = Self.commonHeaders
         headers.append(HTTPField(name: .date, value: dates.now))
         if stopping.isSet, !reply.headers.contains(.connection) {
@@ -330,7 +363,9 @@ struct Responder: Sendable {
             Self.isCompressible(contentType), !reply.headers.contains(.contentEncoding)
         {
             headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
-            if accepts("gzip", request.headers[.acceptEncoding]), let smaller = gzip.compress(buffer) {
+            if accepts("gzip", request.headers[.acceptEncoding]),
+                let smaller = await offEventLoop(if: buffer.isLong, { gzip.compress(buffer) })
+            {
                 reply.content = .bytes(smaller)
                 headers.append(HTTPField(name: .contentEncoding, value: "gzip"))
             }

@@ -24,6 +24,10 @@ package struct WebConfiguration: Sendable {
 
     /// In bytes, for endpoints that do not set their own.
     package var bodyLimit = 1 << 20
+    /// In bytes, of all request bodies that are being read or worked on.
+    ///
+    /// One caller may hold a quarter; the largest body that an endpoint takes fits in any case.
+    package var bodyBudget = 256 << 20
     package var bodyDeadline = Duration.seconds(30)
     package var idleTimeout = Duration.seconds(60)
     package var stallTimeout = Duration.seconds(60)
@@ -31,7 +35,7 @@ package struct WebConfiguration: Sendable {
     /// How long running requests may go on after a shutdown has begun.
     package var shutdownGrace = Duration.seconds(20)
     /// More connections than this wait in the listen queue; nil for no limit.
-    package var maximumConnections: Int?
+    package var maximumConnections: Int? = 10_000
 
     /// Per caller; nil for none.
     package var apiRate: Rate? = Rate(6_000, per: .seconds(60))

@@ -61,6 +61,7 @@ package struct WebServer: Service {
             gzip: configuration.gzipLevel > 0 ? Gzip(level: configuration.gzipLevel) : nil,
             apiLimiter: configuration.apiRate.map { RateLimiter($0.limit, per: $0.period) },
             authenticationLimiter: configuration.authenticationRate.map { RateLimiter($0.limit, per: $0.period) },
+            bodies: BodyBudget(configuration.bodyBudget, largestBody: routes.map(\.bodyLimit).max() ?? 0),
             inFlight: metrics.makeMeter(label: "http_requests_in_flight", dimensions: []),
             dates: HTTPDates(),
             logger: logger
