@@ -141,6 +141,55 @@ struct AttemptTests {
         }
     }
 
+    @Test("jobs that fail together come back one by one", arguments: TestDatabase.kinds)
+    func spread(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let jitter = RisingJitter()
+            let (scopes, now) = ((0..<4).map { _ in OrganizationScope.job(of: ID()) }, harness.now)
+            for scope in scopes { try await harness.enqueue([ReplyWork(label: "x")], in: scope) }
+            let runner = try harness.runner(jitter: jitter.next) {
+                $0.handle(ReplyWork.self) { _, context in
+                    guard scopes.prefix(2).contains(where: { $0.id == context.scope.id }) else {
+                        throw JobFailure.retry(after: .zero, reason: "busy")
+                    }
+                    try await harness.database.write(context.scope) { tx in
+                        try context.retry(in: tx, after: .zero, reason: "busy", now: now)
+                    }
+                }
+            }
+            #expect(try await runner.runOnce(.interactive) == 4)
+            let waits = try await harness.jobs().map { ($0.runAt - now).wholeMilliseconds }
+            // 10 s, moved by up to 20 %.
+            #expect(waits.sorted() == [8_000, 8_200, 8_400, 8_600])
+        }
+    }
+
+    @Test("what a dead worker leaves behind comes back one by one", arguments: TestDatabase.kinds)
+    func spreadSweep(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let (started, never) = (Gate(), Gate())
+            let begun = Log<String>()
+            try await harness.enqueue((0..<3).map { ReplyWork(label: "\($0)") })
+            let dead = try harness.runner {
+                $0.handle(ReplyWork.self) { job, _ in
+                    begun.append(job.label)
+                    if begun.all.count >= 3 { started.open() }
+                    try await never.pass()
+                }
+            }
+            let running = Task { try await dead.runOnce(.interactive) }
+            try await started.pass()
+            harness.clock.advance(by: .seconds(31))
+            let jitter = RisingJitter()
+            let runner = try harness.runner(jitter: jitter.next) { $0.handle(ReplyWork.self) { _, _ in } }
+            #expect(try await runner.sweep() == 3)
+            let waits = try await harness.jobs().map { ($0.runAt - harness.now).wholeMilliseconds }
+            #expect(waits.sorted() == [8_000, 8_200, 8_400])
+            running.cancel()
+            _ = await running.result
+        }
+    }
+
     @Test(
         "after a lost lease the job runs elsewhere and the late worker can finish nothing",
         arguments: TestDatabase.kinds

@@ -77,6 +77,14 @@ struct FragileWork: LabelledJob {
     let label: String
 }
 
+/// Its lease makes signs of life frequent.
+struct BriefWork: LabelledJob {
+    static let kind = "test.brief"
+    static let lane = Lane.bulk
+    static let policy = RetryPolicy(lease: .milliseconds(60))
+    let label: String
+}
+
 struct PurgeWork: PlatformJob {
     static let kind = "test.purge"
     static let lane = Lane.maintenance
@@ -109,6 +117,54 @@ struct JobRow: RowDecodable, Sendable {
     }
 }
 
+/// A database whose reads of the queue take as long as a gate is closed.
+struct SlowToRead: Database {
+    let base: any Database
+    let gate: Gate
+
+    var dialect: Dialect { base.dialect }
+    var signals: SignalHub { base.signals }
+
+    func read<Value: Sendable>(
+        in scope: DataScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        if case .system(.queue) = scope { try await gate.pass() }
+        return try await base.read(in: scope, body)
+    }
+
+    func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
+        try await base.fetch(query, in: scope)
+    }
+
+    func write<Value: Sendable>(
+        in scope: DataScope,
+        isolation: Isolation,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        try await base.write(in: scope, isolation: isolation, body)
+    }
+
+    func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value {
+        try await base.migrate(body)
+    }
+
+    func run() async throws { try await base.run() }
+    func close() async { await base.close() }
+}
+
+/// Rises with each draw, from -1 by 0.1.
+final class RisingJitter: Sendable {
+    private let draws = Mutex(-10)
+
+    func next() -> Double {
+        draws.withLock { draws in
+            defer { draws += 1 }
+            return Double(draws) / 10
+        }
+    }
+}
+
 /// A database, a clock and words to ask about the queue.
 struct Harness: Sendable {
     let database: any Database
@@ -122,6 +178,8 @@ struct Harness: Sendable {
     func runner(
         _ slots: Int = 16,
         grace: Duration = .seconds(20),
+        jitter: @escaping @Sendable () -> Double = { 0 },
+        on database: (any Database)? = nil,
         _ register: (inout JobRegistry) -> Void
     ) throws -> JobRunner {
         var registry = JobRegistry()
@@ -129,12 +187,12 @@ struct Harness: Sendable {
         var configuration = JobRunner.Configuration(concurrency: [.interactive: slots])
         configuration.shutdownGrace = grace
         return try JobRunner(
-            database: database,
+            database: database ?? self.database,
             registry: registry,
             configuration: configuration,
             logger: Self.logger,
             now: { [clock] in clock.now },
-            jitter: { 0 }
+            jitter: jitter
         )
     }
 

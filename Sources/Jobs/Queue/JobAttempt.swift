@@ -20,6 +20,8 @@ package struct JobAttempt: Sendable {
     /// When the attempt is cancelled.
     package let deadline: Timestamp
     package let logger: Logger
+    /// From -1 to 1; drawn before any transaction, since the body of one may run again.
+    let jitter: Double
     let hasFollowUp: Bool
     let token: ID<JobTokenEntity>
     let mark = SettlementMark()
@@ -43,8 +45,8 @@ package struct JobAttempt: Sendable {
         }
     }
 
-    /// Ends the attempt as failed in the handler's own transaction: the job is tried again after the back-off or, where that
-    /// is longer, `after`; quarantined if this was the last attempt.
+    /// Ends the attempt as failed in the handler's own transaction: the job is tried again after the back-off (with jitter)
+    /// or, where that is longer, `after`; quarantined if this was the last attempt.
     ///
     /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
     package func retry(in tx: any Transaction, after wait: Duration, reason: String, now: Timestamp) throws {
@@ -53,7 +55,7 @@ package struct JobAttempt: Sendable {
                 .quarantine(JobReason.clean(reason))
             } else {
                 .retry(
-                    at: now + policy.wait(afterAttempt: number, retryAfter: wait, jitter: 0),
+                    at: now + policy.wait(afterAttempt: number, retryAfter: wait, jitter: jitter),
                     JobReason.clean(reason)
                 )
             }

@@ -206,6 +206,7 @@ package final class JobRunner: Service {
             maxAttempts: claim.maxAttempts,
             deadline: claim.deadline,
             logger: logger,
+            jitter: jitter(),
             hasFollowUp: entry.hasFollowUp,
             token: claim.token
         )
@@ -230,7 +231,7 @@ package final class JobRunner: Service {
         }
         let interruption = state.withLock { $0.running.removeValue(forKey: key)?.interruption }
 
-        let (settlement, outcome) = settle(claim, entry, result, interruption, logger)
+        let (settlement, outcome) = settle(attempt, entry.policy, result, interruption)
         if let settlement {
             ledger.add(
                 Ledger.Entry(
@@ -245,24 +246,24 @@ package final class JobRunner: Service {
     }
 
     private func settle(
-        _ claim: Claim,
-        _ entry: JobRegistry.Entry,
+        _ attempt: JobAttempt,
+        _ policy: RetryPolicy,
         _ result: Result<Void, any Error>,
-        _ interruption: Interruption?,
-        _ logger: Logger
+        _ interruption: Interruption?
     ) -> (Settlement?, JobMeters.Outcome) {
+        let logger = attempt.logger
         func failed(_ reason: String, retryAfter: Duration? = nil) -> (Settlement, JobMeters.Outcome) {
-            let metadata: Logger.Metadata = ["attempt": "\(claim.attempt)", "reason": "\(reason)"]
-            guard claim.attempt < claim.maxAttempts else {
+            let metadata: Logger.Metadata = ["attempt": "\(attempt.number)", "reason": "\(reason)"]
+            guard !attempt.isLast else {
                 logger.error("a job is quarantined: its attempts are used up", metadata: metadata)
                 return (.quarantine(reason), .quarantined)
             }
             logger.notice("an attempt at a job failed", metadata: metadata)
-            let wait = entry.policy.wait(afterAttempt: claim.attempt, retryAfter: retryAfter, jitter: jitter())
+            let wait = policy.wait(afterAttempt: attempt.number, retryAfter: retryAfter, jitter: attempt.jitter)
             return (.retry(at: now() + wait, reason), .retried)
         }
         func lost() -> (Settlement?, JobMeters.Outcome) {
-            logger.warning("the claim of a job was lost while it ran", metadata: ["attempt": "\(claim.attempt)"])
+            logger.warning("the claim of a job was lost while it ran", metadata: ["attempt": "\(attempt.number)"])
             return (nil, .lost)
         }
         switch (result, interruption) {
@@ -273,7 +274,7 @@ package final class JobRunner: Service {
             let reason = JobReason.clean(reason)
             logger.error(
                 "a job is quarantined",
-                metadata: ["attempt": "\(claim.attempt)", "reason": "\(reason)"]
+                metadata: ["attempt": "\(attempt.number)", "reason": "\(reason)"]
             )
             return (.quarantine(reason), .quarantined)
         case (.failure(JobFailure.retry(let wait, let reason)), _):
@@ -369,8 +370,9 @@ package final class JobRunner: Service {
     /// - Returns: How many jobs were moved.
     @discardableResult
     package func sweep() async throws -> Int {
-        let (now, jitter) = (now(), jitter())
-        let entries = entries
+        let (now, entries) = (now(), entries)
+        // One for each job, or what one dead worker leaves behind would come back together.
+        let jitters = (0..<Self.sweepLimit).map { _ in jitter() }
         return try await database.write(for: .queue, isolation: .readCommitted) { tx in
             try tx.run(JobStore.bookkeeping)
             let expired = try tx.rows(JobStore.expired(limit: Self.sweepLimit, now: now)) { row in
@@ -384,7 +386,7 @@ package final class JobRunner: Service {
                     deadline: try row.next()
                 )
             }
-            for job in expired {
+            for (job, jitter) in zip(expired, jitters) {
                 let isOverdue = job.deadline.map { $0 <= now } ?? false
                 let reason = isOverdue ? JobReason.timedOut : JobReason.workerLost
                 let policy = entries[job.kind]?.policy ?? RetryPolicy()
