@@ -112,7 +112,7 @@ package final class JobRunner: Service {
         }
         // After a cancellation, what has ended in the meantime. A task of its own, because the database refuses work for a
         // cancelled one.
-        await Task { _ = try? await ledger.write() }.value
+        await Task { await ledger.writeOnce() }.value
     }
 
     /// Stops claiming.

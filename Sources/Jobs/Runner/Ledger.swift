@@ -63,6 +63,15 @@ final class Ledger: Sendable {
         }
     }
 
+    /// Writes until nothing is left or the first failure, for want of time to try again.
+    ///
+    /// What stays unwritten is swept once its lease is over.
+    func writeOnce() async {
+        do { while try await write() > 0 {} } catch {
+            logger.warning("the last outcomes of jobs could not be written", metadata: ["error": "\(error)"])
+        }
+    }
+
     /// Writes one batch; what could not be written stays.
     ///
     /// - Returns: How many entries were written.
