@@ -22,6 +22,7 @@ struct Housekeeping: Sendable {
         while try await idempotency.purgeExpired() > 0 { try Task.checkCancellation() }
         while try await events.purge(now: now()) > 0 { try Task.checkCancellation() }
         while try await purgeStreams() > 0 { try Task.checkCancellation() }
+        try await QuarantineRetention(database: database).purge(now: now())
     }
 
     /// Deletes a batch of old stream entries.

@@ -399,6 +399,60 @@ struct AttemptTests {
         }
     }
 
+    @Test("a cancelled service hands back all that ran", arguments: TestDatabase.kinds)
+    func handBackMany(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            // More than the outcomes of one transaction.
+            let count = 300
+            try await harness.enqueue((0..<count).map { ReplyWork(label: "\($0)") })
+            let (started, never) = (Gate(), Gate())
+            let begun = Log<String>()
+            let runner = try harness.runner(count) {
+                $0.handle(ReplyWork.self) { job, _ in
+                    begun.append(job.label)
+                    if begun.all.count >= count { started.open() }
+                    try await never.pass()
+                }
+            }
+            let run = Task { try await runner.run() }
+            try await started.pass()
+            run.cancel()
+            _ = await run.result
+            let jobs = try await harness.jobs()
+            #expect(jobs.count == count)
+            #expect(jobs.allSatisfy { $0.state == "ready" && $0.attempt == 0 })
+        }
+    }
+
+    @Test(
+        "counting that takes long delays no deadline and no sign of life",
+        .timeLimit(.minutes(1)),
+        arguments: TestDatabase.kinds
+    )
+    func slowCount(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.enqueue([FragileWork(label: "x")])
+            let (started, never, counted) = (Gate(), Gate(), Gate())
+            let runner = try harness.runner(on: SlowToRead(base: harness.database, gate: counted)) {
+                $0.handle(FragileWork.self) { _, _ in
+                    started.open()
+                    try await never.pass()
+                }
+                $0.handle(BriefWork.self) { _, _ in }
+            }
+            let run = Task { try await runner.run() }
+            try await started.pass()
+            harness.clock.advance(by: .seconds(60))
+            let extended = harness.now + FragileWork.policy.lease
+            while try await harness.jobs().first?.leaseEnd != extended { await Task.yield() }
+            harness.clock.advance(by: .seconds(540))
+            while try await harness.jobs().first?.state != "quarantined" { await Task.yield() }
+            #expect(try await harness.jobs().first?.lastError == "timed out")
+            run.cancel()
+            _ = await run.result
+        }
+    }
+
     @Test("a shutdown lets running jobs end, and claims no more", arguments: TestDatabase.kinds)
     func graceful(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in

@@ -34,6 +34,23 @@ struct JobServiceTests {
         }
     }
 
+    @Test("are kept for 90 days", arguments: TestDatabase.kinds)
+    func retention(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await quarantine(["a", "b", "c", "d", "e"], in: harness)
+            let first = harness.now - .seconds(5)
+            try await harness.enqueue([ReplyWork(label: "waits")])
+            let retention = QuarantineRetention(database: harness.database, batch: 2)
+            let age = Duration.seconds(90 * 86_400)
+            #expect(try await retention.purge(now: first + age) == 0)
+            #expect(try await retention.purge(now: first + age + .seconds(3)) == 3)
+            let left = try await harness.jobs()
+            #expect(left.map(\.lastError) == ["d", "e", nil])
+            #expect(try await retention.purge(now: first + age * 2) == 2)
+            #expect(try await harness.jobs().map(\.state) == ["ready"])
+        }
+    }
+
     @Test("can be tried again and discarded", arguments: TestDatabase.kinds)
     func retryAndDiscard(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in

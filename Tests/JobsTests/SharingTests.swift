@@ -132,6 +132,24 @@ struct SharingTests {
         }
     }
 
+    @Test("quarantined jobs are counted up to a limit", arguments: TestDatabase.kinds)
+    func countLimit(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.enqueue((0..<3).map { ReplyWork(label: "\($0)") })
+            let runner = try harness.runner {
+                $0.handle(ReplyWork.self) { _, _ in throw JobFailure.permanent("no") }
+            }
+            #expect(try await runner.runOnce(.interactive) == 3)
+            let now = harness.now
+            let counts = try await harness.database.read(for: .queue) { tx in
+                try [2, 3, 4].map { limit in
+                    try tx.value(JobStore.statistics(of: .interactive, now: now, limit: limit)[2], as: Int.self)
+                }
+            }
+            #expect(counts == [2, 3, 3])
+        }
+    }
+
     @Test("the statements of the queue use their indexes", arguments: TestDatabase.kinds)
     func plans(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in
@@ -154,6 +172,9 @@ struct SharingTests {
                 (JobStore.claim(plan, of: organization, limit: 8, token: ID(), now: now), "jobs_ready_idx"),
                 (JobStore.nextRunAt(in: .interactive, now: now), "jobs_run_at_idx"),
                 (JobStore.expired(limit: 8, now: now), "jobs_lease_idx"),
+                (JobStore.statistics(of: .interactive, now: now)[0], "jobs_run_at_idx"),
+                (JobStore.statistics(of: .interactive, now: now)[2], "jobs_quarantined_lane_idx"),
+                (JobStore.deleteQuarantined(in: .interactive, before: now, limit: 8), "jobs_quarantined_lane_idx"),
             ]
             for (statement, index) in statements {
                 let explain: SQL = "\(Fragment(sqlite: "EXPLAIN QUERY PLAN ", postgres: "EXPLAIN "))" + statement

@@ -255,14 +255,27 @@ enum JobStore {
     /// Counting stops here: a backlog of a million is as alarming as one of a hundred thousand, and cheaper to find.
     static let countLimit = 100_000
 
-    static func statistics(of lane: Lane, now: Timestamp) -> [SQL] {
+    static func statistics(of lane: Lane, now: Timestamp, limit: Int = countLimit) -> [SQL] {
+        func count(_ rows: SQL) -> SQL { "SELECT count(*) FROM (SELECT 1 \(rows) LIMIT \(limit: limit)) AS counted" }
         let due: SQL = "FROM jobs WHERE lane = \(lane) AND state = 'ready' AND run_at <= \(now)"
         return [
-            "SELECT count(*) FROM (SELECT 1 \(due) LIMIT \(limit: countLimit)) AS counted",
+            count(due),
             "SELECT count(*) FROM jobs WHERE lane = \(lane) AND state = 'running'",
-            "SELECT count(*) FROM jobs WHERE lane = \(lane) AND state = 'quarantined'",
+            count("FROM jobs WHERE lane = \(lane) AND state = 'quarantined'"),
             "SELECT run_at \(due) ORDER BY run_at LIMIT 1",
         ]
+    }
+
+    // MARK: Retention
+
+    static func deleteQuarantined(in lane: Lane, before: Timestamp, limit: Int) -> SQL {
+        """
+        DELETE FROM jobs WHERE state = 'quarantined' AND (organization_id, id) IN (
+            SELECT organization_id, id FROM jobs
+            WHERE lane = \(lane) AND state = 'quarantined' AND updated_at < \(before)
+            ORDER BY updated_at LIMIT \(limit: limit)
+        )
+        """
     }
 
     /// Repeats the last element until the count is a power of two, so that lists of all lengths share few statements.

@@ -8,7 +8,7 @@ import Synchronization
 /// Runs the jobs of this node: one loop for each lane, with slots of its own.
 ///
 /// A loop is `runOnce()` repeated: claim what there are slots for, and let it run. Beside them one loop writes outcomes
-/// down and one keeps house (deadlines, leases, sweeping, statistics).
+/// down and four keep house, so that none waits for another: deadlines, leases, sweeping, statistics.
 package final class JobRunner: Service {
     package struct Configuration: Sendable {
         /// Jobs that run at a time, by lane; 0 leaves a lane to other nodes.
@@ -98,7 +98,22 @@ package final class JobRunner: Service {
         await withGracefulShutdownHandler {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await self.ledger.run() }
-                group.addTask { await self.keepHouse() }
+                group.addTask { await self.watchTheTime() }
+                group.addTask {
+                    await self.repeatedly(every: self.heartbeatInterval, "leases could not be extended") {
+                        try await self.heartbeat()
+                    }
+                }
+                group.addTask {
+                    await self.repeatedly(every: self.configuration.sweepInterval, "expired jobs could not be swept") {
+                        while try await self.sweep() == Self.sweepLimit {}
+                    }
+                }
+                group.addTask {
+                    await self.repeatedly(every: self.configuration.statisticsInterval, "jobs could not be counted") {
+                        self.meters.record(try await self.statistics())
+                    }
+                }
                 await withDiscardingTaskGroup { lanes in
                     for lane in self.lanes { lanes.addTask { await self.serve(lane) } }
                 }
@@ -299,39 +314,39 @@ package final class JobRunner: Service {
 
     // MARK: Keeping house
 
-    private func keepHouse() async {
+    /// A third of the shortest lease, so that two signs of life may fail.
+    private var heartbeatInterval: Duration { (entries.values.map(\.policy.lease).min() ?? .seconds(30)) / 3 }
+
+    /// Cancels what is overdue, and everything once the grace of a shutdown is over.
+    ///
+    /// Asks nothing of the database, which may be what everybody else is waiting for.
+    private func watchTheTime() async {
         let clock = ContinuousClock()
-        let heartbeatInterval = (entries.values.map(\.policy.lease).min() ?? .seconds(30)) / 3
-        var (lastHeartbeat, lastSweep) = (clock.now, clock.now - configuration.sweepInterval)
-        var lastStatistics = clock.now - configuration.statisticsInterval
+        let interval = min(.milliseconds(250), heartbeatInterval)
         var stoppedAt: ContinuousClock.Instant?
         while !Task.isCancelled {
             cancelOverdue()
-            let tick = clock.now
             if isStopping {
+                let tick = clock.now
                 stoppedAt = stoppedAt ?? tick
                 if let stoppedAt, tick - stoppedAt >= configuration.shutdownGrace { cancelRunning() }
             }
-            if tick - lastHeartbeat >= heartbeatInterval {
-                lastHeartbeat = tick
-                await attempt("leases could not be extended") { try await self.heartbeat() }
-            }
-            if tick - lastSweep >= configuration.sweepInterval {
-                lastSweep = tick
-                await attempt("expired jobs could not be swept") { while try await self.sweep() == Self.sweepLimit {} }
-            }
-            if tick - lastStatistics >= configuration.statisticsInterval {
-                lastStatistics = tick
-                await attempt("the queue could not be counted") { self.meters.record(try await self.statistics()) }
-            }
-            try? await Task.sleep(for: min(.milliseconds(250), heartbeatInterval))
+            try? await Task.sleep(for: interval)
         }
     }
 
-    private func attempt(_ failure: Logger.Message, _ body: () async throws -> Void) async {
-        do { try await body() } catch is CancellationError {
-            // The loop ends by itself.
-        } catch { logger.warning(failure, metadata: ["error": "\(error)"]) }
+    /// Calls `body` at once and then after each interval, until the task is cancelled.
+    private func repeatedly(
+        every interval: Duration,
+        _ failure: Logger.Message,
+        _ body: () async throws -> Void
+    ) async {
+        while !Task.isCancelled {
+            do { try await body() } catch is CancellationError {
+                // The loop ends by itself.
+            } catch { logger.warning(failure, metadata: ["error": "\(error)"]) }
+            try? await Task.sleep(for: interval)
+        }
     }
 
     /// Cancels the attempts whose deadline has passed.

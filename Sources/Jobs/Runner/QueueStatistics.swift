@@ -9,12 +9,14 @@ package struct QueueStatistics: Sendable, Hashable {
     /// Counted up to 100,000.
     package let ready: Int
     package let running: Int
+    /// Counted up to 100,000.
     package let quarantined: Int
     /// How long the first of the ready jobs has been waiting.
     package let oldest: Duration?
 
     package static func all(in database: any Database, now: Timestamp) async throws -> [Lane: QueueStatistics] {
         try await database.read(for: .queue) { tx in
+            try tx.run(JobStore.stayOnIndexes)
             let statements = Lane.allCases.flatMap { JobStore.statistics(of: $0, now: now) }
             var counts: [Int: Int] = [:]
             var oldest: [Int: Timestamp] = [:]
