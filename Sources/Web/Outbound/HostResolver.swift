@@ -1,3 +1,4 @@
+import Kernel
 import NIOPosix
 import Synchronization
 
@@ -14,25 +15,62 @@ package typealias HostResolver = @Sendable (_ host: String) async throws -> [Out
 
 /// The system's resolver on threads of its own, because `getaddrinfo` blocks for as long as it likes.
 ///
-/// A lookup that is cancelled is not waited for; its thread is free again when the system gives up.
+/// A lookup that is cancelled is not waited for; its thread is free again when the system gives up. An organization has
+/// few threads at a time, counted until they are free, so that names which nobody answers for hold up only itself; and a
+/// name that was not found is not asked for again for some seconds.
 final class SystemHostResolver: Sendable {
-    private let threads: NIOThreadPool
+    typealias Search = @Sendable (_ host: String) -> Result<[OutboundAddress], OutboundError>
 
-    init(threads count: Int = 8) {
+    /// For how long a name that was not found stays so.
+    private static let memory = Duration.seconds(5)
+    private static let mostFailures = 1_000
+
+    private let threads: NIOThreadPool
+    private let slots: OutboundSlots
+    private let search: Search
+    private let now: @Sendable () -> ContinuousClock.Instant
+    /// Until when each of the names counts as not to be found.
+    private let failures = Mutex<[String: ContinuousClock.Instant]>([:])
+
+    /// - Parameters:
+    ///   - perOrganization: How many of the threads an organization may use at once.
+    ///   - search: Blocks until the system has an answer.
+    init(
+        threads count: Int = 8,
+        perOrganization: Int = 2,
+        search: @escaping Search = SystemHostResolver.resolve,
+        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+    ) {
+        self.search = search
+        self.now = now
+        slots = OutboundSlots(limit: perOrganization, platformLimit: count)
         threads = NIOThreadPool(numberOfThreads: count)
         threads.start()
     }
 
     deinit { threads.shutdownGracefully { _ in } }
 
-    func addresses(of host: String) async throws -> [OutboundAddress] {
+    /// - Parameter organization: Whose threads are counted; nil for the platform, which may use all.
+    func addresses(
+        of host: String,
+        for organization: ID<OrganizationEntity>? = nil
+    ) async throws -> [OutboundAddress] {
+        guard !hasFailed(host) else { throw OutboundError.resolveFailed }
+        let lane = organization ?? .zero
+        try await slots.acquire(lane)
         let lookup = Lookup()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 lookup.start(continuation)
                 threads.submit { state in
+                    // Only here is the thread free, whoever still waits for it.
+                    defer { self.slots.release(lane) }
                     guard case .active = state, !lookup.isOver else { return lookup.finish(.failure(.resolveFailed)) }
-                    lookup.finish(Self.resolve(host))
+                    // Another lookup may have found out meanwhile.
+                    guard !self.hasFailed(host) else { return lookup.finish(.failure(.resolveFailed)) }
+                    let result = self.search(host)
+                    if case .failure(.resolveFailed) = result { self.remember(host) }
+                    lookup.finish(result)
                 }
             }
         } onCancel: {
@@ -40,7 +78,27 @@ final class SystemHostResolver: Sendable {
         }
     }
 
-    private static func resolve(_ host: String) -> Result<[OutboundAddress], OutboundError> {
+    /// How many lookups of an organization wait for a thread; for tests.
+    func waiting(_ organization: ID<OrganizationEntity>) -> Int { slots.waiting(organization) }
+
+    private func hasFailed(_ host: String) -> Bool {
+        let now = now()
+        return failures.withLock { failures in
+            guard let end = failures[host] else { return false }
+            if end <= now { failures[host] = nil }
+            return end > now
+        }
+    }
+
+    private func remember(_ host: String) {
+        let end = now() + Self.memory
+        failures.withLock { failures in
+            if failures.count >= Self.mostFailures { failures.removeAll() }
+            failures[host] = end
+        }
+    }
+
+    static func resolve(_ host: String) -> Result<[OutboundAddress], OutboundError> {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
         #if canImport(Glibc)

@@ -55,7 +55,7 @@ package final class OutboundClient: Sendable {
     private let connections: OutboundConnections
     private let slots: OutboundSlots
     private let breakers: CircuitBreakers
-    private let resolve: HostResolver
+    private let resolve: @Sendable (_ host: String, ID<OrganizationEntity>?) async throws -> [OutboundAddress]
     private let now: @Sendable () -> ContinuousClock.Instant
     private let logger: Logger
 
@@ -78,10 +78,10 @@ package final class OutboundClient: Sendable {
         )
         breakers = CircuitBreakers(configuration: configuration.breaker)
         if let resolve {
-            self.resolve = resolve
+            self.resolve = { host, _ in try await resolve(host) }
         } else {
             let resolver = SystemHostResolver()
-            self.resolve = { try await resolver.addresses(of: $0) }
+            self.resolve = { try await resolver.addresses(of: $0, for: $1) }
         }
     }
 
@@ -226,7 +226,7 @@ package final class OutboundClient: Sendable {
         guard case .tenant(let policy) = request.access else { return [nil] }
         // A literal was checked with the URL and cannot resolve to anything else.
         if OutboundAddress(request.url.host) != nil { return [nil] }
-        let addresses = try await resolve(request.url.host)
+        let addresses = try await resolve(request.url.host, request.organization)
         if let refusal = policy.refusal(of: addresses) { throw OutboundError.refusedAddress(refusal) }
         return addresses.prefix(Self.mostAttempts).map { .init(host: request.url.host, address: $0) }
     }
