@@ -158,6 +158,11 @@ extension ProblemKind {
         "rate_limit.exceeded",
         "Too many requests; wait as long as `Retry-After` says."
     )
+    static let tooManyStreams = ProblemKind(
+        .tooManyRequests,
+        "stream.too_many",
+        "The caller, or its organization, has as many event streams open as it may have."
+    )
     static let `internal` = ProblemKind(
         .internalError,
         "internal",
@@ -179,6 +184,7 @@ extension ProblemKind {
     static let general: [ProblemKind] = [
         invalid, malformed, authenticationRequired, invalidToken, forbidden, routeNotFound, methodNotAllowed, timeout,
         inFlight, responseLost, conflict, preconditionFailed, tooLarge, unsupportedMediaType, keyReused, rateLimited,
+        tooManyStreams,
         `internal`, unavailable, busy,
     ]
 }
@@ -197,6 +203,7 @@ extension Endpoint {
         if isIdempotent { kinds += [.inFlight, .responseLost, .keyReused] }
         if edits { kinds.append(.preconditionFailed) }
         if rateLimit != .none { kinds.append(.rateLimited) }
+        if streams, isAuthenticated { kinds.append(.tooManyStreams) }
         kinds += problems
         kinds += [.internal, .unavailable]
         return kinds.sorted { ($0.status.rawValue, $0.code) < ($1.status.rawValue, $1.code) }

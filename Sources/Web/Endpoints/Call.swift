@@ -138,14 +138,18 @@ extension Call {
     package var ifMatch: Precondition { Precondition(ifMatch: request.headers[.ifMatch]) }
 
     /// Whether the caller asks for server-sent events.
-    package var acceptsEvents: Bool {
-        request.headers[values: .accept].contains { value in
-            value.split(separator: ",").contains { mediaTypeName(String($0)) == "text/event-stream" }
-        }
-    }
+    package var acceptsEvents: Bool { request.headers.acceptEvents }
 
     /// Where a stream that broke off is to go on.
     package var lastEventID: String? { request.headers[.lastEventID] }
+}
+
+extension HTTPFields {
+    var acceptEvents: Bool {
+        self[values: .accept].contains { value in
+            value.split(separator: ",").contains { mediaTypeName(String($0)) == "text/event-stream" }
+        }
+    }
 }
 
 /// A media type in lower case, without parameters.

@@ -87,8 +87,8 @@ final class ReplayedReply: Sendable {
 extension Reply {
     /// A live stream.
     ///
-    /// `produce` is cancelled when the reader has left or the server shuts down; the reader comes back with
-    /// `Last-Event-ID`. While it is silent, comments keep the connection alive.
+    /// `produce` is cancelled when the reader has left or lost the right to read, when the stream has been open for long
+    /// and when the server shuts down; the reader comes back with `Last-Event-ID`. While it is silent, comments keep the connection alive.
     ///
     /// - Parameter replay: The buffered answer for a request that repeats this one's idempotency key. Without it such a
     ///   request is told that the answer is lost.

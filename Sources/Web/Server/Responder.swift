@@ -18,6 +18,7 @@ struct Responder: Sendable {
     let apiLimiter: RateLimiter<CallerKey>?
     let authenticationLimiter: RateLimiter<CallerKey>?
     let bodies: BodyBudget
+    let streams: OpenStreams
     let inFlight: any MeterHandler
     let dates: HTTPDates
     let stopping = StopFlag()
@@ -35,6 +36,7 @@ struct Responder: Sendable {
         var principal: Principal?
         var rate: RateLimiter<CallerKey>.Decision?
         var body: BodyBudget.Share?
+        var stream: OpenStreams.Place?
     }
 
     // MARK: One request
@@ -59,13 +61,20 @@ struct Responder: Sendable {
             userAgent: request.headers[.userAgent].map { String($0.prefix(512)) }
         )
         var progress = Progress()
-        defer { if let share = progress.body { bodies.giveBack(share) } }
+        defer {
+            if let share = progress.body { bodies.giveBack(share) }
+            if let place = progress.stream { streams.close(place) }
+        }
         var reply: Reply
         do {
             if request.headers[.expect] == "100-continue" {
                 try await writer.writeInformationalHead(HTTPResponse(status: .continue))
             }
             reply = try await answer(request, from: origin, client, &progress)
+            // Endpoints that do nothing but stream need not be asked for it.
+            if case .events = reply.content, progress.stream == nil, let principal = progress.principal {
+                progress.stream = try streams.open(for: principal)
+            }
             if configuration.verifiesAnswers, let route = progress.route { try verify(reply, of: route.endpoint) }
         } catch let broken as BrokenRequest {
             throw broken.cause
@@ -75,7 +84,7 @@ struct Responder: Sendable {
         await finish(&reply, to: request, origin, progress)
         let status = reply.status.code
         do {
-            try await write(reply, to: request, writer, on: channel, origin, progress.route)
+            try await write(reply, to: request, writer, on: channel, origin, progress)
         } catch {
             measure(status, start, origin, progress)
             throw error
@@ -116,6 +125,8 @@ struct Responder: Sendable {
             if let permission = endpoint.permission, !principal.permissions.contains(permission) {
                 throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
             }
+            // Before the handler, because it may change something before it streams.
+            if route.streams, request.headers.acceptEvents { progress.stream = try streams.open(for: principal) }
             let key = endpoint.isIdempotent ? request.headers[.idempotencyKey] : nil
             let incoming = try await read(
                 request,
@@ -399,7 +410,7 @@ struct Responder: Sendable {
         _ writer: consuming ResponseWriter,
         on channel: any Channel,
         _ origin: RequestOrigin,
-        _ route: Route?
+        _ progress: Progress
     ) async throws {
         let head = HTTPResponse(status: reply.status, headerFields: reply.headers)
         guard request.method != .head else { return try await writer.writeResponse(head) }
@@ -410,18 +421,52 @@ struct Responder: Sendable {
         case .events(let stream):
             let sink = EventSink(try await writer.writeHead(head))
             do {
-                try await sink.run(stream, until: channel.closeFuture)
+                try await sink.run(stream, until: channel.closeFuture, watchedBy: watch(request, origin, progress))
             } catch {
                 // The head has been sent, so all that can be done is to end the stream; the reader comes back.
                 logger.warning(
                     "stream broke off",
                     metadata: [
-                        "request_id": .string(origin.requestID), "route": .string(route?.endpoint.path ?? "none"),
+                        "request_id": .string(origin.requestID),
+                        "route": .string(progress.route?.endpoint.path ?? "none"),
                         "error.type": .string(Self.describe(error)),
                     ]
                 )
             }
             try await sink.finish()
+        }
+    }
+
+    /// For how long the caller may read a stream.
+    private func watch(_ request: Request, _ origin: RequestOrigin, _ progress: Progress) -> EventSink.Watch {
+        var isAllowed: (@Sendable () async -> Bool)?
+        if let principal = progress.principal, let bearer = request.headers[.authorization].flatMap(bearerToken) {
+            let permission = progress.route?.endpoint.permission
+            isAllowed = { await mayStillRead(principal, with: bearer, permission, origin) }
+        }
+        return EventSink.Watch(
+            lifetime: configuration.streamLifetime,
+            interval: configuration.streamCheck,
+            isAllowed: isAllowed
+        )
+    }
+
+    /// Whether a credential is still what it was when the stream began.
+    private func mayStillRead(
+        _ principal: Principal,
+        with bearer: Secret,
+        _ permission: Permission?,
+        _ origin: RequestOrigin
+    ) async -> Bool {
+        do {
+            let current = try await authenticator.authenticate(bearer, origin)
+            return current.actor == principal.actor && current.organization == principal.organization
+                && permission.map(current.permissions.contains) != false
+        } catch let error as any ProblemConvertible {
+            // A database that cannot be reached says nothing about the credential; the lifetime bounds what it may cost.
+            return error.problem.status != .unauthorized && error.problem.status != .forbidden
+        } catch {
+            return true
         }
     }
 

@@ -8,11 +8,13 @@ final class Route: Sendable {
     let meters: RouteMeters
     let bodyLimit: Int
     let headerRules: [HeaderRule]
+    let streams: Bool
 
     init(_ endpoint: Endpoint, meters: RouteMeters, bodyLimit: Int) {
         self.endpoint = endpoint
         self.meters = meters
         headerRules = endpoint.headerRules
+        streams = endpoint.streams
         self.bodyLimit = endpoint.bodyLimit ?? bodyLimit
         parameters = Self.parameters(of: endpoint.path)
     }

@@ -32,6 +32,12 @@ package struct WebConfiguration: Sendable {
     package var idleTimeout = Duration.seconds(60)
     package var stallTimeout = Duration.seconds(60)
     package var heartbeat = Duration.seconds(15)
+    /// How often the caller's right to read an open stream is checked again.
+    package var streamCheck = Duration.seconds(10)
+    /// After this time a stream ends, and its reader comes back.
+    package var streamLifetime = Duration.seconds(15 * 60)
+    package var streamsPerActor = 50
+    package var streamsPerOrganization = 1_000
     /// How long running requests may go on after a shutdown has begun.
     package var shutdownGrace = Duration.seconds(20)
     /// More connections than this wait in the listen queue; nil for no limit.

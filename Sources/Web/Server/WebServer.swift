@@ -62,6 +62,10 @@ package struct WebServer: Service {
             apiLimiter: configuration.apiRate.map { RateLimiter($0.limit, per: $0.period) },
             authenticationLimiter: configuration.authenticationRate.map { RateLimiter($0.limit, per: $0.period) },
             bodies: BodyBudget(configuration.bodyBudget, largestBody: routes.map(\.bodyLimit).max() ?? 0),
+            streams: OpenStreams(
+                perActor: configuration.streamsPerActor,
+                perOrganization: configuration.streamsPerOrganization
+            ),
             inFlight: metrics.makeMeter(label: "http_requests_in_flight", dimensions: []),
             dates: HTTPDates(),
             logger: logger
