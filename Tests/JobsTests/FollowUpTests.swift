@@ -56,6 +56,46 @@ struct FollowUpTests {
         }
     }
 
+    @Test("is left to nodes that know the kind, for an hour", arguments: TestDatabase.kinds, [true, false])
+    func unknownKind(on kind: TestDatabase.Kind, isKnownSomewhere: Bool) async throws {
+        try await withHarness(on: kind) { harness in
+            let (notes, begun) = (Log<String>(), Log<String>())
+            let (started, never) = (Gate(), Gate())
+            @Sendable func hang(_ label: String) async throws {
+                begun.append(label)
+                if begun.all.count == 2 { started.open() }
+                try await never.pass()
+            }
+            try await harness.enqueue([FragileWork(label: "last")])
+            try await harness.enqueue([ReplyWork(label: "first of three")])
+            let dead = try harness.runner {
+                register(&$0, notes) { work, _ in try await hang(work.label) }
+                $0.handle(ReplyWork.self) { work, _ in try await hang(work.label) }
+            }
+            let running = Task { try await dead.runOnce(.interactive) }
+            try await started.pass()
+            let old = try harness.runner { $0.handle(BriefWork.self) { _, _ in } }
+            harness.clock.advance(by: FragileWork.policy.lease)
+            #expect(try await old.sweep() == 1)
+            #expect(try await harness.jobs().map(\.state) == ["running", "ready"])
+            harness.clock.advance(by: .milliseconds(3_599_999))
+            #expect(try await old.sweep() == 0)
+            if isKnownSomewhere {
+                let new = try harness.runner { register(&$0, notes) { _, _ in } }
+                #expect(try await new.sweep() == 1)
+                #expect(try await new.runOnce(.interactive) == 1)
+                #expect(notes.all == ["last: timed out in \(harness.organization.id)"])
+            } else {
+                harness.clock.advance(by: .milliseconds(1))
+                #expect(try await old.sweep() == 1)
+                #expect(notes.all.isEmpty)
+            }
+            #expect(try await harness.jobs().map(\.state) == ["quarantined", "ready"])
+            running.cancel()
+            _ = await running.result
+        }
+    }
+
     @Test("runs as well when the handler ended its last attempt itself", arguments: TestDatabase.kinds)
     func afterLastRetry(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in

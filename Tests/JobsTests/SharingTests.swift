@@ -171,7 +171,7 @@ struct SharingTests {
                 ),
                 (JobStore.claim(plan, of: organization, limit: 8, token: ID(), now: now), "jobs_ready_idx"),
                 (JobStore.nextRunAt(in: .interactive, now: now), "jobs_run_at_idx"),
-                (JobStore.expired(limit: 8, now: now), "jobs_lease_idx"),
+                (JobStore.expired(plan.kinds, limit: 8, now: now), "jobs_lease_idx"),
                 (JobStore.statistics(of: .interactive, now: now)[0], "jobs_run_at_idx"),
                 (JobStore.statistics(of: .interactive, now: now)[2], "jobs_quarantined_lane_idx"),
                 (JobStore.deleteQuarantined(in: .interactive, before: now, limit: 8), "jobs_quarantined_lane_idx"),

@@ -242,10 +242,19 @@ enum JobStore {
         "SELECT organization_id, id, token FROM jobs WHERE state = 'running' AND token IN \(list: tokens)"
     }
 
-    static func expired(limit: Int, now: Timestamp) -> SQL {
+    /// How long past its lease the last attempt at a job is left to nodes that know the kind, and with it who wants to
+    /// hear that the job is given up.
+    ///
+    /// While a new version is rolled out, not all do.
+    static let strangerGrace = Duration.seconds(3_600)
+
+    /// - Parameter kinds: The kinds that this node knows.
+    static func expired(_ kinds: [String], limit: Int, now: Timestamp) -> SQL {
         """
         SELECT organization_id, id, token, kind, attempt, max_attempts, deadline_at FROM jobs
-        WHERE state = 'running' AND lease_expires_at <= \(now)
+        WHERE state = 'running' AND lease_expires_at <= \(now) AND (
+            attempt < max_attempts OR kind IN \(list: kinds) OR lease_expires_at <= \(now - strangerGrace)
+        )
         ORDER BY lease_expires_at LIMIT \(limit: limit) \(.skipLocked)
         """
     }

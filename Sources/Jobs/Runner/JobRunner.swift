@@ -382,15 +382,18 @@ package final class JobRunner: Service {
 
     /// Moves on what expired, of any node: back to ready after a back-off, or into quarantine when the attempts are used up.
     ///
+    /// Jobs of unknown kinds go into quarantine an hour later than those of known ones, and without a follow-up.
+    ///
     /// - Returns: How many jobs were moved.
     @discardableResult
     package func sweep() async throws -> Int {
         let (now, entries) = (now(), entries)
+        let kinds = entries.keys.sorted()
         // One for each job, or what one dead worker leaves behind would come back together.
         let jitters = (0..<Self.sweepLimit).map { _ in jitter() }
         return try await database.write(for: .queue, isolation: .readCommitted) { tx in
             try tx.run(JobStore.bookkeeping)
-            let expired = try tx.rows(JobStore.expired(limit: Self.sweepLimit, now: now)) { row in
+            let expired = try tx.rows(JobStore.expired(kinds, limit: Self.sweepLimit, now: now)) { row in
                 Expired(
                     organization: try row.next(),
                     id: try row.next(),
