@@ -642,7 +642,7 @@ enum MasterSchema {
             )
             """,
             "CREATE INDEX jobs_ready_idx ON jobs (lane, organization_id, run_at, id) WHERE state = 'ready'",
-            "CREATE INDEX jobs_run_at_idx ON jobs (lane, run_at) WHERE state = 'ready'",
+            "CREATE INDEX jobs_run_at_idx ON jobs (lane, run_at, organization_id, kind) WHERE state = 'ready'",
             "CREATE INDEX jobs_lease_idx ON jobs (lease_expires_at) WHERE state = 'running'",
             "CREATE INDEX jobs_quarantined_idx ON jobs (organization_id, updated_at, id) WHERE state = 'quarantined'",
             "CREATE INDEX jobs_quarantined_lane_idx ON jobs (lane, updated_at) WHERE state = 'quarantined'",

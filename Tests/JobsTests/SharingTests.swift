@@ -132,6 +132,102 @@ struct SharingTests {
         }
     }
 
+    /// Organizations in the order of their ids, each with one job.
+    private func enqueue(
+        _ runAts: [Timestamp],
+        in harness: Harness
+    ) async throws -> [OrganizationScope] {
+        let scopes = runAts.map { _ in OrganizationScope.job(of: ID()) }.sorted { $0.id < $1.id }
+        let now = harness.now
+        try await harness.database.write(for: .queue) { tx in
+            for (scope, runAt) in zip(scopes, runAts) {
+                try tx.enqueue(ReplyWork(label: "x"), in: scope, runAt: runAt, now: now)
+            }
+        }
+        return scopes
+    }
+
+    private func lane(
+        of type: ReplyWork.Type = ReplyWork.self,
+        reach: ClaimPlan.Reach = ClaimPlan.Reach()
+    ) -> LaneWorker {
+        var registry = JobRegistry()
+        registry.handle(type) { _, _ in }
+        let plan = ClaimPlan(lane: .interactive, entries: registry.entries.values, reach: reach)
+        return LaneWorker(lane: .interactive, plan: plan, concurrency: 16)
+    }
+
+    @Test("one due job is found among many that wait for their time", arguments: TestDatabase.kinds)
+    func needle(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let later = harness.now + .seconds(600)
+            var runAts = Array(repeating: later, count: 3_000)
+            runAts[1_700] = harness.now
+            let scopes = try await enqueue(runAts, in: harness)
+            let lane = lane()
+            let first = try await lane.claim(from: harness.database, limit: 4, now: harness.now)
+            #expect(first.claims.map(\.organization) == [scopes[1_700].id])
+            let second = try await lane.claim(from: harness.database, limit: 4, now: harness.now)
+            #expect(second.claims.isEmpty)
+            #expect(!second.mayHaveMore)
+            #expect(second.nextRunAt == later)
+        }
+    }
+
+    /// One organization with the first due jobs, two with one each behind them, and between these many whose jobs wait.
+    @Test("a walk that is cut short comes to everybody and wastes no slot", arguments: TestDatabase.kinds)
+    func shortWalks(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let now = harness.now
+            var runAts = Array(repeating: now + .seconds(600), count: 61)
+            (runAts[0], runAts[30], runAts[60]) = (now - .seconds(9), now, now)
+            let scopes = try await enqueue(runAts, in: harness)
+            try await harness.enqueue(
+                (0..<20).map { ReplyWork(label: "\($0)") },
+                in: scopes[0],
+                runAt: now - .seconds(9)
+            )
+            let lane = lane(reach: .init(window: 4, steps: 5))
+            var served: [ID<OrganizationEntity>] = []
+            for _ in 0..<23 {
+                let claims = try await lane.claim(from: harness.database, limit: 1, now: now).claims
+                #expect(claims.count == 1)
+                served += claims.map(\.organization)
+            }
+            // A round takes 13 walks of five steps, and a few more for the places where one ends early.
+            #expect(served.prefix(18).contains(scopes[30].id))
+            #expect(served.prefix(18).contains(scopes[60].id))
+            #expect(try await lane.claim(from: harness.database, limit: 1, now: now).claims.isEmpty)
+        }
+    }
+
+    @Test("jobs that only other nodes do hide nobody behind them", arguments: TestDatabase.kinds)
+    func behindUnknown(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let now = harness.now
+            var runAts = Array(repeating: now + .seconds(600), count: 20)
+            runAts[18] = now
+            let scopes = try await enqueue(runAts, in: harness)
+            try await harness.enqueue((0..<9).map { FragileWork(label: "\($0)") }, runAt: now - .seconds(9))
+            let lane = lane(reach: .init(window: 4, steps: 5))
+            var claims: [Claim] = []
+            for _ in 0..<4 where claims.isEmpty {
+                let found = try await lane.claim(from: harness.database, limit: 4, now: now)
+                claims = found.claims
+                // So that the runner asks again at once.
+                #expect(found.mayHaveMore || !claims.isEmpty)
+            }
+            #expect(claims.map(\.organization) == [scopes[18].id])
+            var rests = 0
+            for _ in 0..<12 {
+                let found = try await lane.claim(from: harness.database, limit: 4, now: now)
+                #expect(found.claims.isEmpty)
+                if !found.mayHaveMore { rests += 1 }
+            }
+            #expect((1...4).contains(rests))
+        }
+    }
+
     @Test("quarantined jobs are counted up to a limit", arguments: TestDatabase.kinds)
     func countLimit(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in
@@ -169,6 +265,7 @@ struct SharingTests {
                     JobStore.dueOrganizations(plan, after: organization, through: nil, limit: 8, now: now),
                     "jobs_ready_idx"
                 ),
+                (JobStore.firstOrganizations(plan, now: now), "jobs_run_at_idx"),
                 (JobStore.claim(plan, of: organization, limit: 8, token: ID(), now: now), "jobs_ready_idx"),
                 (JobStore.nextRunAt(in: .interactive, now: now), "jobs_run_at_idx"),
                 (JobStore.expired(plan.kinds, limit: 8, now: now), "jobs_lease_idx"),

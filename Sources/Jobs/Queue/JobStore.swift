@@ -17,13 +17,23 @@ struct Claim: Sendable {
 
 /// Which kinds a node claims from one lane, with the times that a claim gets.
 struct ClaimPlan: Sendable {
+    /// How far one claim looks for work, since it holds SQLite's only writer while it does.
+    struct Reach: Sendable {
+        /// Due jobs, the first ones.
+        var window = 256
+        /// Organizations, in each of the two parts of a round.
+        var steps = 1_000
+    }
+
     let lane: Lane
+    let reach: Reach
     /// Kinds that share lease and timeout.
     private let groups: [(kinds: [String], timeout: Duration, lease: Duration)]
     let kinds: [String]
 
-    init(lane: Lane, entries: some Collection<JobRegistry.Entry>) {
+    init(lane: Lane, entries: some Collection<JobRegistry.Entry>, reach: Reach = Reach()) {
         self.lane = lane
+        self.reach = reach
         let own = entries.filter { $0.lane == lane }.sorted { $0.kind < $1.kind }
         kinds = own.map(\.kind)
         var groups: [(kinds: [String], timeout: Duration, lease: Duration)] = []
@@ -75,8 +85,26 @@ enum JobStore {
 
     // MARK: Claiming
 
-    /// Organizations with due jobs in a lane, in order of their ids: a loose scan that takes one step of the index for each
-    /// organization, however many jobs it has.
+    /// Organizations of the first due jobs in a lane.
+    ///
+    /// One look into an index when nothing is due, however many jobs wait for their time. All organizations with due jobs
+    /// where there are not more of them than ``ClaimPlan/Reach/window``.
+    static func firstOrganizations(_ plan: ClaimPlan, now: Timestamp) -> SQL {
+        """
+        SELECT DISTINCT head.organization_id FROM (
+            SELECT jobs.organization_id, jobs.kind FROM jobs
+            WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready' AND jobs.run_at <= \(now)
+            ORDER BY jobs.run_at LIMIT \(limit: plan.reach.window)
+        ) AS head WHERE head.kind IN \(list: plan.kinds)
+        """
+    }
+
+    /// Organizations with due jobs in a lane, in order of their ids, when more jobs are due than
+    /// ``firstOrganizations(_:now:)`` looks at.
+    ///
+    /// A loose scan that takes one step of the index for each organization, however many jobs it has, and goes no further
+    /// than ``ClaimPlan/Reach/steps``: most organizations may have nothing but jobs that wait for their time. Rows are the
+    /// organization, 1 if it has a due job or else 0, and 1 if the walk ends here for want of steps.
     ///
     /// - Parameters:
     ///   - after: Begin behind this organization; nil begins at the first.
@@ -93,30 +121,40 @@ enum JobStore {
                 "jobs.organization_id >= \(ID<OrganizationEntity>.zero)"
             }
         let upper: SQL = if let through { " AND jobs.organization_id <= \(through)" } else { "" }
+        let isDue: SQL = """
+            (
+                SELECT jobs.run_at FROM jobs
+                WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready' AND jobs.organization_id = organizations.id
+                    AND jobs.kind IN \(list: plan.kinds)
+                ORDER BY jobs.run_at, jobs.id LIMIT 1
+            ) <= \(now)
+            """
         // The inner selects are scalar and ordered, so that no planner turns them into a join over all jobs.
         return """
-            WITH RECURSIVE organizations (id) AS (
+            WITH RECURSIVE organizations (id, step) AS (
                 SELECT (
                     SELECT jobs.organization_id FROM jobs
                     WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready' AND \(lower)\(upper)
                     ORDER BY jobs.organization_id, jobs.run_at, jobs.id LIMIT 1
-                )
+                ), 1
+                WHERE (
+                    SELECT jobs.run_at FROM jobs
+                    WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready' AND jobs.run_at <= \(now)
+                    ORDER BY jobs.run_at LIMIT 1 OFFSET \(limit: plan.reach.window)
+                ) IS NOT NULL
                 UNION ALL
                 SELECT (
                     SELECT jobs.organization_id FROM jobs
                     WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready'
                         AND jobs.organization_id > organizations.id\(upper)
                     ORDER BY jobs.organization_id, jobs.run_at, jobs.id LIMIT 1
-                )
-                FROM organizations WHERE organizations.id IS NOT NULL
+                ), organizations.step + 1
+                FROM organizations WHERE organizations.id IS NOT NULL AND organizations.step < \(limit: plan.reach.steps)
             )
-            SELECT organizations.id FROM organizations
-            WHERE organizations.id IS NOT NULL AND (
-                SELECT jobs.run_at FROM jobs
-                WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready' AND jobs.organization_id = organizations.id
-                    AND jobs.kind IN \(list: plan.kinds)
-                ORDER BY jobs.run_at, jobs.id LIMIT 1
-            ) <= \(now)
+            SELECT organizations.id, CASE WHEN \(isDue) THEN 1 ELSE 0 END,
+                CASE WHEN organizations.step = \(limit: plan.reach.steps) THEN 1 ELSE 0 END
+            FROM organizations
+            WHERE organizations.id IS NOT NULL AND (organizations.step = \(limit: plan.reach.steps) OR \(isDue))
             LIMIT \(limit: limit)
             """
     }
