@@ -17,7 +17,7 @@ package struct SearchWords: Sendable {
             word = ""
         }
         for scalar in text.unicodeScalars.prefix(4_096) {
-            if scalar.properties.isAlphabetic || scalar.properties.numericType != nil {
+            if Self.isPartOfWord(scalar, after: word) {
                 if word.unicodeScalars.count < 64 { word.unicodeScalars.append(scalar) }
             } else {
                 finish()
@@ -25,6 +25,19 @@ package struct SearchWords: Sendable {
         }
         finish()
         self.words = words
+    }
+
+    /// Letters and digits, and marks that follow one.
+    ///
+    /// Other numbers, such as superscripts and fractions, are words for one engine and signs for the other.
+    private static func isPartOfWord(_ scalar: Unicode.Scalar, after word: String) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter, .decimalNumber,
+            .letterNumber:
+            true
+        case .nonspacingMark, .spacingMark, .enclosingMark: !word.isEmpty
+        default: false
+        }
     }
 
     package var isEmpty: Bool { words.isEmpty }
@@ -67,9 +80,15 @@ package struct SearchWords: Sendable {
     }
 
     /// The condition for `@@`: the words, and the organization's own word that each row's vector holds.
+    ///
+    /// Words that are none to PostgreSQL's parser match nothing, rather than everything of the organization.
     package func condition(_ match: Match, in scope: OrganizationScope) -> SQL {
         let organization = "o" + scope.id.description.filter { $0 != "-" }
-        return "(CAST(\(organization) AS tsquery) && to_tsquery('simple', \(tsquery(match))))"
+        let query = tsquery(match)
+        return """
+            (CASE WHEN numnode(to_tsquery('simple', \(query))) > 0
+                THEN CAST(\(organization) AS tsquery) && to_tsquery('simple', \(query)) END)
+            """
     }
 
     /// A query for `to_tsquery('simple', …)`, folded as the index is.

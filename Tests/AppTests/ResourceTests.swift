@@ -381,7 +381,8 @@ struct ResourceTests {
                 ("porosia", [0]), ("POROSIA", [0]), ("pershendetje", [0]), ("Përshëndetje", [0]), ("cafe", [1]),
                 ("Café LAIT", [1]), ("cafe fox", []), ("zurich", [6]), ("ZÜRICH", [6]), ("resume naive", [5]),
                 ("the", [9, 3]), ("quic", [3]), ("quoted", [7]), ("\"quoted\"", [7]), ("haupt", [6]), ("nothing", []),
-                ("100", [4]), ("' OR 1=1 --", []), ("*", []), ("🙂", []), ("brown AND fox", []), ("fox brown", [3]),
+                ("100", [4]), ("' OR 1=1 --", []), ("*", []), ("🙂", []), ("²", []), ("½", []), ("brown AND fox", []),
+                ("fox brown", [3]),
             ]
             for (words, places) in cases { #expect(try await found(words) == places, "\(words)") }
         }

@@ -111,6 +111,30 @@ struct PostgresTests {
         }
     }
 
+    @Test("a query that ends its backend does not end all of them, and its neighbours are answered")
+    func poisonousQuery() async throws {
+        try await with { place in
+            let owner = try await place.open(role: nil)
+            let value = Query<Int?>.value("SELECT value FROM counters WHERE id = 1")
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    let error = await storageError {
+                        _ = try await owner.fetch(
+                            .value("SELECT pg_terminate_backend(pg_backend_pid())", as: Bool.self),
+                            in: .system(.queue)
+                        )
+                    }
+                    if case .unavailable? = error {} else { Issue.record("\(String(describing: error))") }
+                }
+                for _ in 0..<40 {
+                    group.addTask { () async throws in #expect(try await owner.fetch(value, in: .system(.queue)) == 0) }
+                }
+                try await group.waitForAll()
+            }
+            await owner.close()
+        }
+    }
+
     @Test("a connection that breaks inside COMMIT leaves an unknown outcome, and is not tried again")
     func unknownCommit() async throws {
         try await with { place in

@@ -1,5 +1,7 @@
+import Dispatch
 import Kernel
 import Storage
+import Synchronization
 import TestKit
 import Testing
 
@@ -117,6 +119,61 @@ struct QueryTests {
         }
     }
 
+    @Test("queries that are stuck do not keep others from the connections that are left")
+    func stuck() async throws {
+        try await Conformance.with(.postgres) { database in
+            let release = DispatchSemaphore(value: 0)
+            let isHeld = Flag()
+            let holder = Task {
+                try await database.write(Conformance.scope) { tx in
+                    _ = try tx.value("SELECT 1 FROM (SELECT pg_advisory_xact_lock(4711)) AS locked", as: Int.self)
+                    isHeld.set()
+                    release.wait()
+                }
+            }
+            // Whatever happens, as the database cannot be closed before.
+            defer { release.signal() }
+            try await eventually("the lock is held") { isHeld.isSet ? () : nil }
+            let waiting: SQL = """
+                SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+                WHERE locktype = 'advisory' AND NOT granted AND d.datname = current_database()
+                """
+            var stuck: [Task<Int?, any Error>] = []
+            for number in 1...2 {
+                stuck.append(
+                    Task {
+                        try await database.fetch(
+                            .value("SELECT 1 FROM (SELECT pg_advisory_xact_lock_shared(4711)) AS locked"),
+                            in: Conformance.scope
+                        )
+                    }
+                )
+                try await eventually("\(number) queries wait for it") {
+                    let count = try await database.read(Conformance.scope) { tx in try tx.value(waiting, as: Int.self) }
+                    return count == number ? () : nil
+                }
+            }
+            for _ in 0..<20 { #expect(try await database.fetch(Self.names, in: Conformance.scope) == []) }
+            release.signal()
+            try await holder.value
+            for query in stuck { #expect(try await query.value == 1) }
+        }
+    }
+
+    @Test("a query cannot write", arguments: TestDatabase.kinds)
+    func readOnly(on kind: TestDatabase.Kind) async throws {
+        try await Conformance.with(kind) { database async throws in
+            let error = await storageError {
+                _ = try await database.fetch(
+                    .value("UPDATE counters SET value = 7 WHERE id = 1 RETURNING value", as: Int.self),
+                    in: Conformance.scope
+                )
+            }
+            #expect(error != nil)
+            #expect(try await database.counter() == 0)
+        }
+    }
+
     @Test("pages say where the next one begins", arguments: TestDatabase.kinds)
     func pages(on kind: TestDatabase.Kind) async throws {
         try await Conformance.with(kind) { database in
@@ -152,4 +209,12 @@ struct QueryTests {
             if case .closed? = error {} else { Issue.record("\(String(describing: error))") }
         }
     }
+}
+
+private final class Flag: Sendable {
+    private let flag = Atomic(false)
+
+    var isSet: Bool { flag.load(ordering: .acquiring) }
+
+    func set() { flag.store(true, ordering: .releasing) }
 }

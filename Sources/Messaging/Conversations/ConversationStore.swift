@@ -30,6 +30,11 @@ package struct ConversationFilter: Sendable {
     package var channelID: ID<Channel>?
 
     package init() {}
+
+    /// How many of them are set.
+    var conditions: Int {
+        [status != nil, handler != nil, contactID != nil, channelID != nil].count { $0 }
+    }
 }
 
 package struct ConversationStore {

@@ -217,17 +217,22 @@ final class PostgresConnection {
     }
 
     /// Queues what tells row level security whose rows the transaction may see.
-    func send(_ scope: DataScope) throws {
+    ///
+    /// - Parameter readOnly: For transactions that no `BEGIN` says it of.
+    func send(_ scope: DataScope, readOnly: Bool = false) throws {
         let settings: [SQLValue] =
             switch scope {
             case .organization(let scope): [.text(scope.id.description), .text("")]
             case .system(let purpose): [.text(""), .text(purpose.rawValue)]
             }
-        try send(
-            "SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true)",
-            settings,
-            as: .control
-        )
+        let text =
+            readOnly
+            ? """
+            SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true),
+                set_config('transaction_read_only', 'on', true)
+            """
+            : "SELECT set_config('kuvend.organization_id', $1, true), set_config('kuvend.purpose', $2, true)"
+        try send(text, settings, as: .control)
     }
 
     private func checkSent(_ status: Int32) throws(PostgresFailure) {
@@ -387,7 +392,7 @@ final class PostgresConnection {
                 guard let query else { continue }
                 // What cannot be sent leaves nothing behind, and its Sync ends an empty transaction.
                 do {
-                    try send(query.scope)
+                    try send(query.scope, readOnly: true)
                     let (text, values) = query.sql.rendered(for: .postgres)
                     try send(text, values, as: .statement(slot: slot))
                 } catch is StorageError {}

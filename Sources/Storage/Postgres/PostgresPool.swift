@@ -93,8 +93,10 @@ final class PostgresPool: Sendable {
     /// Threads that stay when there is nothing to do.
     private static let minimumIdle = 2
     private static let idleNanoseconds: UInt64 = 60_000_000_000
+    /// How many may wait; more are refused at once.
+    private static let capacity = 20_000
     private static let tickNanoseconds: UInt64 = 50_000_000
-    /// Threads that are woken for queries, two or one for two processors; more come to help when those are stuck for a tick.
+    /// Threads that are woken for queries; others help, and new ones are made, when those are stuck for a tick.
     private static let queryWorkers = max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)
     /// Queries that share a round trip at most, so that none waits for long behind slow ones.
     private static let queryBatch = 16
@@ -191,17 +193,20 @@ final class PostgresPool: Sendable {
         case none
         case wake(Worker)
         case start(Worker)
-        case refuse
+        case refuse(StorageError)
     }
 
     private func enqueue(_ entry: Entry, isFirst: Bool = false) {
         let (step, startTicker, wakeTicker): (Step, Bool, Bool) = state.withLock { state in
-            if state.isClosed { return (.refuse, false, false) }
+            if state.isClosed { return (.refuse(.closed), false, false) }
             let joinsOthers = entry.isQuery && !isFirst && state.querying >= Self.queryWorkers
             if !joinsOthers, let worker = state.idle.popLast() {
                 worker.handed.withLock { $0 = entry }
                 state.begin(entry)
                 return (.wake(worker), false, false)
+            }
+            guard state.waiting < Self.capacity || isFirst else {
+                return (.refuse(.unavailable("\(Self.capacity) others are waiting")), false, false)
             }
             if isFirst { state.queue.insert(entry, at: state.head) } else { state.queue.append(entry) }
             let step: Step = joinsOthers ? .none : growth(of: &state).map { .start($0) } ?? .none
@@ -215,7 +220,7 @@ final class PostgresPool: Sendable {
         case .none: break
         case .wake(let worker): worker.parker.unpark()
         case .start(let worker): start(worker)
-        case .refuse: entry.work.take()?.fail(StorageError.closed)
+        case .refuse(let error): entry.work.take()?.fail(error)
         }
         if startTicker {
             if !threads.start("kuvend-db-tick", { [self] in tick() }) {
@@ -272,6 +277,7 @@ final class PostgresPool: Sendable {
             }
             let now = monotonicNanoseconds()
             var helpers: [Worker] = []
+            var fresh: [Worker] = []
             let (expired, reason, isQuiet, isClosed): ([PostgresWork], String, Bool, Bool) = state.withLock { state in
                 guard state.waiting > 0 else { return ([], "", true, state.isClosed) }
                 // Those whose work this is are stuck with something slow.
@@ -281,6 +287,7 @@ final class PostgresPool: Sendable {
                     state.begin(entry)
                     helpers.append(helper)
                 }
+                while let worker = growth(of: &state) { fresh.append(worker) }
                 var expired: [PostgresWork] = []
                 if state.queue[state.head...].contains(where: { $0.deadline <= now }) {
                     let entries = state.queue[state.head...]
@@ -292,6 +299,7 @@ final class PostgresPool: Sendable {
                 return (expired, reason, false, state.isClosed)
             }
             for helper in helpers { helper.parker.unpark() }
+            for worker in fresh { start(worker) }
             for work in expired { work.take()?.fail(StorageError.unavailable(reason)) }
             if isClosed { return }
             quietTicks = isQuiet ? quietTicks + 1 : 0
@@ -330,7 +338,12 @@ final class PostgresPool: Sendable {
     }
 
     private func run(_ job: PostgresWork.Job, _ work: PostgresWork, on connection: PostgresConnection) {
-        waitTimer.recordNanoseconds(Int64(clamping: monotonicNanoseconds() &- job.enqueued))
+        let start = monotonicNanoseconds()
+        if let deadline = job.progress.deadline {
+            guard start < deadline else { return job.fail(StorageError.timedOut) }
+        } else {
+            waitTimer.recordNanoseconds(Int64(clamping: start &- job.enqueued))
+        }
         checkSuspect(connection)
         var job = job
         let outcome: PostgresWork.Outcome
@@ -361,7 +374,7 @@ final class PostgresPool: Sendable {
 
     /// Sends a query together with those that wait behind it, and hands out the rows.
     ///
-    /// A query whose rows do not come runs once more as a transaction of its own, which knows what to do about it.
+    /// A query whose rows do not come goes on alone, as a transaction, which knows what to do about it.
     private func runQueries(from first: Entry, on connection: PostgresConnection) {
         var entries = [first]
         state.withLock { state in
@@ -377,19 +390,25 @@ final class PostgresPool: Sendable {
         for (job, _) in batch { waitTimer.recordNanoseconds(Int64(clamping: now &- job.enqueued)) }
         let deadline = now.addingSaturating(configuration.transactionTimeout.nanosecondsClamped)
         checkSuspect(connection)
-        var results: [PostgresRows?] = []
-        if !connection.isBroken {
-            results = connection.rows(of: batch.map(\.job.query), until: deadline)
-        }
-        for (index, (job, work)) in batch.enumerated() {
-            if index < results.count, let rows = results[index], let query = job.query {
+        let isSent = !connection.isBroken
+        let results = isSent ? connection.rows(of: batch.map(\.job.query), until: deadline) : []
+        var left: [(job: PostgresWork.Job, work: PostgresWork)] = []
+        for (index, entry) in batch.enumerated() {
+            if index < results.count, let rows = results[index], let query = entry.job.query {
                 query.finish(rows)
                 rows.close()
             } else {
-                var job = job
-                job.progress.deadline = deadline
-                run(job, work, on: connection)
+                left.append(entry)
             }
+        }
+        let wasLost = isSent && connection.isBroken
+        // Backwards, because each that has to wait again goes to the head of the line.
+        for (job, work) in left.reversed() {
+            var job = job
+            job.query = nil
+            job.progress.deadline = job.progress.deadline ?? deadline
+            if wasLost { job.progress.losses += 1 }
+            run(job, work, on: connection)
         }
     }
 
@@ -404,6 +423,11 @@ final class PostgresPool: Sendable {
     /// Counts the worker as busy when it returns some.
     private func next(for worker: Worker, _ connection: PostgresConnection) -> Next {
         if connection.isBroken { return .reconnect }
+        // Nobody counts on a worker that still reads the end of its last transaction, unless others are waiting.
+        if state.withLock({ $0.waiting == 0 }) {
+            connection.drain()
+            if connection.isBroken { return .reconnect }
+        }
         let immediate: Next? = state.withLock { state in
             if let entry = state.popFirst() {
                 state.begin(entry)
@@ -420,21 +444,6 @@ final class PostgresPool: Sendable {
             if case .work = immediate { recordBusy() }
             if case .end = immediate { connection.drain() }
             return immediate
-        }
-
-        connection.drain()
-        if connection.isBroken {
-            let handed: Entry? = state.withLock { state in
-                state.idle.removeAll { $0 === worker }
-                return worker.handed.withLock { $0.take() }
-            }
-            if let handed {
-                release(handed)
-                // It was first in the line when it was handed over.
-                let patience = max(handed.deadline, monotonicNanoseconds() &+ 1_000_000_000)
-                enqueue(Entry(work: handed.work, deadline: patience, isQuery: handed.isQuery), isFirst: true)
-            }
-            return .reconnect
         }
         while true {
             let wasWoken = worker.parker.park(until: monotonicNanoseconds() &+ Self.idleNanoseconds)

@@ -3,7 +3,7 @@ import GRDBSQLite
 
 /// One connection and its prepared statements.
 ///
-/// It belongs to the thread that made it.
+/// Used by one thread at a time.
 final class SQLiteConnection {
     let handle: OpaquePointer
     private var statements: [String: SQLiteStatement] = [:]

@@ -9,10 +9,10 @@ import Synchronization
 final class SQLiteSharedReaders: Sendable {
     /// A connection, and its thread that waits until it is no longer needed.
     ///
-    /// `@unchecked Sendable`: only its borrower touches the connection, and `borrow` and `giveBack` pass it on under a
-    /// lock.
+    /// `@unchecked Sendable`: only its borrower touches the connection, `borrow` and `giveBack` pass it on under a lock,
+    /// and its owner, the thread, waits until it has come back for the last time.
     final class Reader: @unchecked Sendable {
-        fileprivate let connection: SQLiteConnection
+        fileprivate unowned(unsafe) let connection: SQLiteConnection
         fileprivate let end = DispatchSemaphore(value: 0)
 
         fileprivate init(_ connection: SQLiteConnection) { self.connection = connection }
@@ -41,12 +41,14 @@ final class SQLiteSharedReaders: Sendable {
 
     /// Lends a connection out until `close()`; the calling thread waits that long.
     func lend(_ connection: SQLiteConnection) {
-        let reader = Reader(connection)
-        let isOpen = state.withLock { state in
-            if !state.isClosed { state.free.append(reader) }
-            return !state.isClosed
+        withExtendedLifetime(connection) {
+            let reader = Reader(connection)
+            let isOpen = state.withLock { state in
+                if !state.isClosed { state.free.append(reader) }
+                return !state.isClosed
+            }
+            if isOpen { reader.end.wait() }
         }
-        if isOpen { reader.end.wait() }
     }
 
     /// nil when all are in use.

@@ -3,7 +3,7 @@ import Kernel
 
 /// One prepared statement of one connection, and the row it stands on.
 ///
-/// Like its connection it belongs to one thread. The connection makes sure that nobody uses it twice at a time.
+/// Like its connection it is used by one thread at a time. The connection makes sure that nobody uses it twice at a time.
 final class SQLiteStatement: RowSource, Rows {
     private let pointer: OpaquePointer
     private let handle: OpaquePointer

@@ -94,6 +94,9 @@ final class SQLiteTransaction: Transaction {
             }
         } catch let error as SQLiteFailure {
             throw fail(with: error, violations: violations)
+        } catch let error as StorageError {
+            if case .unstorable = error { throw fail(with: error) }
+            throw error
         }
     }
 

@@ -3,6 +3,14 @@ import GRDBSQLite
 import Kernel
 import Logging
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// The one thread that writes.
 ///
 /// What waits when it becomes free shares a transaction and its `fsync`, each body in a savepoint of its own; a body
@@ -14,12 +22,19 @@ struct SQLiteWriter {
     let meters: SQLiteMeters
     let logger: Logger
     let bodyLimit: Duration
+    /// The file of the write-ahead log.
+    let logPath: String
 
     /// Bounds of a shared transaction, so that the first of it is not kept from its answer.
     private static let largestGroup = 64
     private static let timeForBodies: UInt64 = 5_000_000
     /// How long a migration may wait for another process, in milliseconds.
     private static let migrationPatience: Int32 = 60_000
+    /// A log of this size, in bytes, has not been begun anew for long, as some reader was always in its middle.
+    private static let largestLog: Int64 = 160 * 1_024 * 1_024
+    /// How long the writer waits then for readers to leave it, in milliseconds, and how often it tries at most.
+    private static let readerPatience: Int32 = 200
+    private static let restartInterval: UInt64 = 2_000_000_000
 
     private struct Member {
         let work: any SQLiteWork
@@ -34,7 +49,13 @@ struct SQLiteWriter {
     func serve() {
         // Bodies whose transaction ended through another's fault, to be run again.
         var again: [any SQLiteWork] = []
+        var lastRestart: UInt64 = 0
         while true {
+            let now = DispatchTime.now().uptimeNanoseconds
+            if now - min(now, lastRestart) >= Self.restartInterval, logSize >= Self.largestLog {
+                lastRestart = now
+                restartLog()
+            }
             let first: any SQLiteWork
             if !again.isEmpty {
                 first = again.removeFirst()
@@ -49,6 +70,22 @@ struct SQLiteWriter {
             case .migration: runMigration(first)
             case .upkeep: runUpkeep(first)
             }
+        }
+    }
+
+    private var logSize: Int64 {
+        var status = stat()
+        return stat(logPath, &status) == 0 ? Int64(status.st_size) : 0
+    }
+
+    /// Moves the log into the file and begins it anew, which the checkpoints on the way cannot while somebody reads.
+    private func restartLog() {
+        sqlite3_busy_timeout(connection.handle, Self.readerPatience)
+        defer { sqlite3_busy_timeout(connection.handle, SQLiteDatabase.lockPatience) }
+        do {
+            try connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        } catch {
+            logger.warning("the log could not be begun anew", metadata: ["error": "\(error)"])
         }
     }
 
