@@ -112,8 +112,10 @@ enum MasterSchema {
                 organization_id \(.uuid) NOT NULL REFERENCES organizations (id),
                 id \(.uuid) NOT NULL,
                 user_id \(.uuid) NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+                family_id \(.uuid) NOT NULL,
                 user_agent \(.text),
                 ip_address \(.inet),
+                signed_in_at \(.timestamp) NOT NULL,
                 created_at \(.timestamp) NOT NULL,
                 expires_at \(.timestamp) NOT NULL,
                 revoked_at \(.timestamp),
@@ -121,7 +123,7 @@ enum MasterSchema {
                 PRIMARY KEY (organization_id, id)
             )
             """,
-            "CREATE INDEX sessions_user_id_idx ON sessions (user_id)",
+            "CREATE INDEX sessions_user_id_idx ON sessions (user_id, family_id)",
             "CREATE INDEX sessions_expires_at_idx ON sessions (expires_at)",
             """
             CREATE TABLE refresh_tokens (
@@ -138,6 +140,11 @@ enum MasterSchema {
                     REFERENCES sessions (organization_id, id) ON DELETE CASCADE
             )
             """,
+            """
+            CREATE INDEX refresh_tokens_successor_idx ON refresh_tokens (organization_id, session_id)
+            WHERE successor IS NOT NULL
+            """,
+            "CREATE INDEX refresh_tokens_expires_at_idx ON refresh_tokens (expires_at)",
         ]
             + RowSecurity.tenant(
                 "organizations",
@@ -642,7 +649,7 @@ enum MasterSchema {
             )
             """,
             "CREATE INDEX jobs_ready_idx ON jobs (lane, organization_id, run_at, id) WHERE state = 'ready'",
-            "CREATE INDEX jobs_run_at_idx ON jobs (lane, run_at, organization_id, kind) WHERE state = 'ready'",
+            "CREATE INDEX jobs_run_at_idx ON jobs (lane, run_at) WHERE state = 'ready'",
             "CREATE INDEX jobs_lease_idx ON jobs (lease_expires_at) WHERE state = 'running'",
             "CREATE INDEX jobs_quarantined_idx ON jobs (organization_id, updated_at, id) WHERE state = 'quarantined'",
             "CREATE INDEX jobs_quarantined_lane_idx ON jobs (lane, updated_at) WHERE state = 'quarantined'",
