@@ -55,6 +55,7 @@ package struct Node: Sendable {
         // Who switches rate limits off has many sign-ins in mind.
         if settings.web.authenticationRate == nil {
             accounts.attempts = .max
+            accounts.attemptsEverywhere = .max
             accounts.newAccounts = .max
         }
         identity = await IdentityModule(

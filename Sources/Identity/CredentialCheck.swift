@@ -36,11 +36,7 @@ package final class CredentialCheck: Sendable {
         self.now = now
     }
 
-    private static let invalidToken = Problem(
-        .unauthorized,
-        "auth.invalid_token",
-        "The token or key is unknown or has ended."
-    )
+    private static let invalidToken = SessionError.ended
 
     /// Throws `auth.invalid_token`, or `organization.suspended`.
     package func authenticate(_ bearer: Secret) async throws -> Principal {

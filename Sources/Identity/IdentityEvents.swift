@@ -5,7 +5,8 @@ package import Kernel
 /// They name people by their id only.
 package enum IdentityEvents {
     package static let all = [
-        organizationCreated, organizationUpdated, organizationDeleted, userCreated, userUpdated, userDeleted,
+        organizationCreated, organizationUpdated, organizationSuspended, organizationResumed, organizationDeleted,
+        userCreated, userUpdated, userDeleted,
         userSignedIn,
         userSignedOut, userPasswordChanged, userSessionRevoked, memberAdded, memberUpdated, memberRemoved,
         invitationCreated, invitationDeleted, invitationAccepted,
@@ -22,6 +23,11 @@ package enum IdentityEvents {
 
     package static let organizationCreated = organization("created", "An organization was created.")
     package static let organizationUpdated = organization("updated", "An organization was changed.")
+    package static let organizationSuspended = organization(
+        "suspended",
+        "The operator suspended an organization: nobody can act in it."
+    )
+    package static let organizationResumed = organization("resumed", "The operator lifted a suspension.")
     package static let organizationDeleted = organization(
         "deleted",
         "An organization was deleted; its rows are purged after the grace period."
@@ -32,7 +38,7 @@ package enum IdentityEvents {
     package static let userDeleted = user("deleted", "An account was deleted: it belonged to no organization any more.")
     package static let userPasswordChanged = user(
         "password_changed",
-        "A user changed their password; their other sessions ended."
+        "A user changed their password and their other sessions ended, or the operator reset it and all did."
     )
     package static let userSignedIn = session("signed_in", "A user signed in.")
     package static let userSignedOut = session("signed_out", "A user signed out.")

@@ -15,8 +15,9 @@ package struct IdentityConfiguration: Sendable {
     /// How many accounts an organization may make for others in `newAccountPeriod`.
     package var newAccounts = 60
     package var newAccountPeriod = Duration.seconds(3_600)
-    /// How many attempts at one account's password are allowed in `attemptPeriod`.
+    /// How many wrong passwords of one account are allowed from one network in `attemptPeriod`, and from everywhere.
     package var attempts = 10
+    package var attemptsEverywhere = 100
     package var attemptPeriod = Duration.seconds(15 * 60)
     /// How long a deleted organization's rows are kept.
     package var purgeGrace = Duration.seconds(30 * 86_400)
@@ -63,7 +64,10 @@ package struct IdentityModule: Sendable {
             tokens: tokens,
             credentials: credentials,
             box: SecretBox(secretKey: secretKey, purpose: "refresh tokens"),
-            attempts: RateLimiter(configuration.attempts, per: configuration.attemptPeriod),
+            attempts: PasswordAttempts(
+                near: AttemptLimiter(configuration.attempts, per: configuration.attemptPeriod),
+                everywhere: AttemptLimiter(configuration.attemptsEverywhere, per: configuration.attemptPeriod)
+            ),
             times: times,
             now: now
         )

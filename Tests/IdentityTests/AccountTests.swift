@@ -28,6 +28,14 @@ import Web
             let its = try await node.identity.users.me(keyPrincipal, in: keyScope)
             guard case .apiKey(let found) = its.caller else { return #expect(Bool(false)) }
             #expect(found.id == key.id && its.permissions == [.contactsRead] && its.belongings.isEmpty)
+            // Of its organization it is shown what it may read.
+            func shown(_ me: Me) throws -> [String] {
+                var json = JSONWriter()
+                MeBody(me).write(to: &json)
+                return try JSON(parsing: json.bytes)["organization"]?.object?.keys ?? []
+            }
+            #expect(try shown(its) == ["id", "name", "slug"])
+            #expect(try shown(me).contains("settings"))
         }
     }
 
@@ -162,6 +170,28 @@ import Web
 }
 
 @Suite struct MembershipTests {
+    @Test("a user belongs to a hundred organizations at most", arguments: TestDatabase.kinds)
+    func tooMany(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let organizations = node.identity.organizations
+            for number in 1..<100 {
+                _ = try await organizations.create(NewOrganization(name: "Number \(number)"), by: ana.user.id)
+            }
+            let refused = try await problem {
+                try await organizations.create(NewOrganization(name: "One more"), by: ana.user.id)
+            }
+            #expect(refused.code == "organization.too_many" && refused.status == .conflict)
+            #expect(try await code { try await node.bring("ana", as: .member, to: ben) } == "organization.too_many")
+            // One that was deleted does not count.
+            let (principal, scope) = try await node.call(ana.accessToken)
+            #expect(try await node.identity.users.me(principal, in: scope).belongings.count == 100)
+            try await organizations.delete(ana.organization.id, in: scope)
+            #expect(try await node.bring("ana", as: .member, to: ben).organization.id == ben.organization.id)
+        }
+    }
+
     @Test("members are added with new accounts; who has one is not taken in unasked", arguments: TestDatabase.kinds)
     func add(on kind: TestDatabase.Kind) async throws {
         try await withNode(on: kind) { node in
@@ -520,6 +550,83 @@ import Web
             #expect(
                 try await node.events(of: ana.organization.id).suffix(2) == ["api_key.created", "api_key.updated"]
             )
+        }
+    }
+
+    @Test("what a creator may give is read when the key is made", arguments: TestDatabase.kinds)
+    func demoted(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let adam = try await node.add("adam", as: .admin, by: ana)
+            let keys = node.identity.apiKeys
+            // Another node remembers the admin.
+            let sibling = await node.sibling()
+            let session = try await node.logIn("adam")
+            let (admin, scope) = try await sibling.call(session.accessToken)
+            let (owner, ownScope) = try await node.call(ana.accessToken)
+            _ = try await node.identity.memberships.change(adam.user.id, to: .member, by: owner, in: ownScope)
+            let remembered = try await sibling.principal(session.accessToken)
+            #expect(remembered.permissions == RoleMatrix.admin)
+            for permission in [Permission.contactsRead, .agentsWrite] {
+                let refused = try await code {
+                    try await sibling.identity.apiKeys.create(
+                        NewAPIKey(name: "k", permissions: [permission]),
+                        by: admin,
+                        in: scope
+                    )
+                }
+                #expect(refused == "auth.forbidden")
+            }
+
+            // The same holds for a key that was deleted.
+            let (key, token) = try await keys.create(
+                NewAPIKey(name: "k", permissions: RoleMatrix.admin),
+                by: owner,
+                in: ownScope
+            )
+            let (caller, keyScope) = try await sibling.call(token.secret)
+            try await keys.delete(key.id, in: ownScope)
+            #expect(
+                try await code {
+                    try await sibling.identity.apiKeys.create(
+                        NewAPIKey(name: "k", permissions: [.contactsRead]),
+                        by: caller,
+                        in: keyScope
+                    )
+                } == "auth.forbidden"
+            )
+            #expect(try await node.rows("SELECT count(*) FROM api_keys", as: Int.self) == [0])
+        }
+    }
+
+    @Test("a key makes keys of its own permissions and of its own life", arguments: TestDatabase.kinds)
+    func children(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let (owner, ownScope) = try await node.call(ana.accessToken)
+            let keys = node.identity.apiKeys
+            let end = node.clock.now + .seconds(3_600)
+            let (_, token) = try await keys.create(
+                NewAPIKey(name: "k", permissions: [.apiKeysWrite, .contactsRead], expiresAt: end),
+                by: owner,
+                in: ownScope
+            )
+            let (key, scope) = try await node.call(token.secret)
+            func make(_ permissions: Set<Permission>, until expiresAt: Timestamp?) async throws -> APIKey {
+                try await keys.create(
+                    NewAPIKey(name: "child", permissions: permissions, expiresAt: expiresAt),
+                    by: key,
+                    in: scope
+                ).key
+            }
+            for later in [nil, end + .milliseconds(1)] {
+                let refused = try await problem { try await make([.contactsRead], until: later) }
+                #expect(refused.code == "api_key.beyond_authority" && refused.errors.map(\.pointer) == ["/expires_at"])
+            }
+            let refused = try await problem { try await make([.contactsWrite], until: end) }
+            #expect(refused.code == "api_key.beyond_authority" && refused.errors.map(\.pointer) == ["/permissions"])
+            let child = try await make([.contactsRead], until: end)
+            #expect(child.expiresAt == end && child.createdBy == nil)
         }
     }
 

@@ -32,6 +32,57 @@ import Testing
         }
     }
 
+    @Test("a request that is made again finds the organization that it made", arguments: TestDatabase.kinds)
+    func idempotent(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let organizations = node.identity.organizations
+            func create(
+                _ name: String,
+                key: String,
+                slug: String? = nil,
+                by owner: SignedIn
+            ) async throws
+                -> Organization
+            {
+                let (principal, scope) = try await node.call(owner.accessToken)
+                let claim = IdempotencyClaim(
+                    principal: "user:\(owner.user.id)",
+                    key: key,
+                    // Another one each time, as after a restart.
+                    token: ID<IdempotencyClaim>().description
+                )
+                return try await organizations.create(
+                    NewOrganization(name: name, slug: slug),
+                    by: principal.user,
+                    in: scope.claiming(claim)
+                )
+            }
+            let first = try await create("Second", key: "a", by: ana)
+            #expect(try await create("Second", key: "a", by: ana).id == first.id)
+            #expect(try await create("Second", key: "b", by: ana).id != first.id)
+            #expect(try await create("Second", key: "a", by: ben).id != first.id)
+            #expect(try await create("Third", key: "a", by: ana).id != first.id)
+            #expect(try await node.events(of: first.id) == ["organization.created", "member.added"])
+
+            // Also when both are at work at the same time, whether the slug was asked for or not.
+            for slug in [nil, "fifth"] {
+                let ids = try await withThrowingTaskGroup(of: ID<OrganizationEntity>.self) { group in
+                    for _ in 0..<4 {
+                        group.addTask { try await create("Fourth", key: "c", slug: slug, by: ana).id }
+                    }
+                    return try await group.reduce(into: Set()) { $0.insert($1) }
+                }
+                #expect(ids.count == 1)
+            }
+            #expect(
+                try await code { try await create("X", key: "d", slug: "fifth", by: ana) } == "organization.slug_taken"
+            )
+            #expect(try await node.rows("SELECT count(*) FROM organizations", as: Int.self) == [8])
+        }
+    }
+
     @Test("name, slug and settings change; the event says from what to what", arguments: TestDatabase.kinds)
     func change(on kind: TestDatabase.Kind) async throws {
         try await withNode(on: kind) { node in
@@ -157,6 +208,35 @@ import Testing
             #expect(home == [ben.organization.id])
             #expect(try await node.logIn("dora").organization.id == ben.organization.id)
             #expect(try await node.identity.organizationPurge.runOnce(logger: testLogger).isEmpty)
+        }
+    }
+
+    @Test("those that cannot be purged do not hold up the others, however many they are", arguments: TestDatabase.kinds)
+    func failures(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let now = node.clock.now
+            let stuck = (0..<120).map { _ in ID<OrganizationEntity>() }
+            let fine = ID<OrganizationEntity>()
+            try await node.database.migrate { tx in
+                for (index, id) in (stuck + [fine]).enumerated() {
+                    try tx.run(
+                        """
+                        INSERT INTO organizations (id, name, slug, status, settings, deleted_at, created_at, updated_at)
+                        VALUES (\(id), 'x', \(id.description), 'deleted', \(JSON.object([:])),
+                            \(now + .milliseconds(index / 50)), \(now), \(now))
+                        """
+                    )
+                }
+                // A table that the list does not know refers to them.
+                try tx.run("CREATE TABLE obstacles (id \(.uuid) NOT NULL REFERENCES organizations (id))")
+                for id in stuck { try tx.run("INSERT INTO obstacles (id) VALUES (\(id))") }
+            }
+            node.clock.advance(by: .seconds(31 * 86_400))
+            await #expect(throws: (any Error).self) {
+                try await node.identity.organizationPurge.runOnce(logger: testLogger)
+            }
+            let left: [ID<OrganizationEntity>] = try await node.rows("SELECT id FROM organizations")
+            #expect(Set(left) == Set(stuck))
         }
     }
 

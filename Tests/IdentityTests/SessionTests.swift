@@ -106,16 +106,41 @@ import Testing
         }
     }
 
-    @Test("attempts at one account are counted, right or wrong", arguments: TestDatabase.kinds)
+    @Test("wrong passwords are counted by account and network, and from everywhere", arguments: TestDatabase.kinds)
     func attempts(on kind: TestDatabase.Kind) async throws {
         var configuration = IdentityConfiguration()
         configuration.passwordCost = PasswordCost(memoryKiB: 32, passes: 1)
+        configuration.attempts = 3
+        configuration.attemptsEverywhere = 8
+        // So that nothing refills while the test runs.
+        configuration.attemptPeriod = .seconds(1_000_000)
         try await withNode(on: kind, configuration: configuration) { node in
             _ = try await node.signUp("ana")
-            for _ in 0..<10 { _ = try? await node.logIn("ana") }
-            let refused = try await problem { try await node.logIn("Ana") }
+            func logIn(_ password: Secret, from address: String, as name: String = "ana") async throws -> SignedIn {
+                try await node.identity.sessions.logIn(
+                    email: "\(name)@example.com",
+                    password: password,
+                    from: RequestOrigin(requestID: "r", address: address, userAgent: nil)
+                )
+            }
+            func refusal(_ address: String, _ password: Secret = Secret("not the password")) async throws -> Problem {
+                try await problem { try await logIn(password, from: address) }
+            }
+            // The right one costs nothing.
+            for _ in 0..<20 { _ = try await logIn(Node.password, from: "198.51.100.1") }
+            for _ in 0..<3 { #expect(try await refusal("198.51.100.1").code == "auth.invalid_credentials") }
+            let refused = try await refusal("198.51.100.77", Node.password)
             #expect(refused.status == .tooManyRequests && (refused.retryAfterSeconds ?? 0) > 0)
-            #expect(try await code { try await node.logIn("ben") } == "auth.invalid_credentials")
+            // Who is elsewhere is not locked out by that, nor is another account.
+            #expect(try await logIn(Node.password, from: "203.0.113.7").user.email == "ana@example.com")
+            #expect(
+                try await code { try await logIn(Node.password, from: "198.51.100.1", as: "ben") }
+                    == "auth.invalid_credentials"
+            )
+            for number in 0..<5 {
+                #expect(try await refusal("192.0.\(number).1").code == "auth.invalid_credentials")
+            }
+            #expect(try await refusal("203.0.113.7", Node.password).code == "auth.too_many_attempts")
         }
     }
 
@@ -292,6 +317,112 @@ import Testing
         }
     }
 
+    @Test("a session that ended elsewhere cannot be continued", arguments: TestDatabase.kinds)
+    func switchingAfterTheEnd(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let second = try await node.identity.organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            let (principal, scope) = try await node.call(ana.accessToken)
+            let sibling = await node.sibling()
+            let remembered = try await sibling.principal(ana.accessToken)
+            try await node.identity.sessions.logOut(principal, in: scope)
+            // The other node still knows the session.
+            #expect(try await sibling.principal(ana.accessToken).session == remembered.session)
+            let refused = try await problem {
+                try await sibling.identity.sessions.switchOrganization(to: second.id, by: remembered)
+            }
+            #expect(refused.code == "auth.invalid_token" && refused.status == .unauthorized)
+            #expect(try await node.rows("SELECT count(*) FROM sessions", as: Int.self) == [1])
+        }
+    }
+
+    @Test("a session is not continued where it is", arguments: TestDatabase.kinds)
+    func switchingNowhere(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let principal = try await node.principal(ana.accessToken)
+            let refused = try await problem {
+                try await node.identity.sessions.switchOrganization(to: ana.organization.id, by: principal)
+            }
+            #expect(refused.code == "auth.same_organization" && refused.status == .conflict)
+        }
+    }
+
+    enum Ending: CaseIterable { case logOut, reuse, password }
+
+    @Test(
+        "what was switched to ends with the sign-in that it goes back to",
+        arguments: TestDatabase.kinds,
+        Ending.allCases
+    )
+    func family(on kind: TestDatabase.Kind, _ ending: Ending) async throws {
+        try await withNode(on: kind) { node in
+            let sessions = node.identity.sessions
+            let ana = try await node.signUp("ana")
+            let other = try await node.logIn("ana")
+            let second = try await node.identity.organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            let third = try await node.identity.organizations.create(NewOrganization(name: "Third"), by: ana.user.id)
+            let there = try await sessions.switchOrganization(
+                to: second.id,
+                by: try await node.principal(ana.accessToken)
+            )
+            let further = try await sessions.switchOrganization(
+                to: third.id,
+                by: try await node.principal(there.accessToken)
+            )
+            let family = [ana, there, further]
+            for signedIn in family + [other] { _ = try await node.principal(signedIn.accessToken) }
+            switch ending {
+            case .logOut:
+                let (principal, scope) = try await node.call(there.accessToken)
+                try await sessions.logOut(principal, in: scope)
+            case .reuse:
+                _ = try await sessions.refresh(ana.refreshToken)
+                node.clock.advance(by: .seconds(11))
+                #expect(try await code { try await sessions.refresh(ana.refreshToken) } == "auth.refresh_reused")
+            case .password:
+                let (principal, scope) = try await node.call(other.accessToken)
+                try await node.identity.users.changePassword(
+                    from: Node.password,
+                    to: Secret("a new password"),
+                    by: principal,
+                    in: scope
+                )
+            }
+            for signedIn in family {
+                #expect(try await code { try await node.principal(signedIn.accessToken) } == "auth.invalid_token")
+                #expect(
+                    try await code { try await sessions.refresh(signedIn.refreshToken) } == "auth.invalid_refresh_token"
+                )
+            }
+            #expect(try await node.principal(other.accessToken).actor == .user(ana.user.id))
+        }
+    }
+
+    @Test("switching does not make a sign-in last longer", arguments: TestDatabase.kinds)
+    func switchingAndExpiry(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let sessions = node.identity.sessions
+            var ana = try await node.signUp("ana")
+            let second = try await node.identity.organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            for _ in 0..<6 {
+                node.clock.advance(by: .seconds(28 * 86_400))
+                ana = try await sessions.refresh(ana.refreshToken)
+            }
+            // 168 of 180 days have passed.
+            let there = try await sessions.switchOrganization(
+                to: second.id,
+                by: try await node.principal(ana.accessToken)
+            )
+            let next = try await sessions.refresh(there.refreshToken)
+            node.clock.advance(by: .seconds(12 * 86_400 - 1))
+            let last = try await sessions.refresh(next.refreshToken)
+            node.clock.advance(by: .seconds(1))
+            #expect(try await code { try await sessions.refresh(last.refreshToken) } == "auth.invalid_refresh_token")
+            #expect(try await code { try await node.principal(last.accessToken) } == "auth.invalid_token")
+        }
+    }
+
     @Test("ended sessions are deleted thirty days later, with their tokens", arguments: TestDatabase.kinds)
     func purge(on kind: TestDatabase.Kind) async throws {
         try await withNode(on: kind) { node in
@@ -299,9 +430,30 @@ import Testing
             node.clock.advance(by: .seconds(20 * 86_400))
             _ = try await node.logIn("ana")
             node.clock.advance(by: .seconds(40 * 86_400 + 1))
-            #expect(try await node.identity.sessionPurge.runOnce() == 1)
+            try await node.identity.sessionPurge.runOnce()
+            #expect(try await node.rows("SELECT count(*) FROM sessions", as: Int.self) == [1])
             #expect(try await node.identity.sessionPurge.runOnce() == 0)
-            #expect(try await node.rows("SELECT count(*) FROM refresh_tokens", as: Int.self) == [1])
+
+            // One that was ended goes thirty days after that.
+            let (principal, scope) = try await node.call(try await node.logIn("ana").accessToken)
+            try await node.identity.sessions.logOut(principal, in: scope)
+            node.clock.advance(by: .seconds(30 * 86_400 + 1))
+            try await node.identity.sessionPurge.runOnce()
+            #expect(try await node.rows("SELECT count(*) FROM sessions", as: Int.self) == [0])
+        }
+    }
+
+    @Test("of a session that goes on, the tokens that are past their end are deleted", arguments: TestDatabase.kinds)
+    func tokenPurge(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            var ana = try await node.signUp("ana")
+            for _ in 0..<3 {
+                node.clock.advance(by: .seconds(20 * 86_400))
+                ana = try await node.identity.sessions.refresh(ana.refreshToken)
+            }
+            #expect(try await node.rows("SELECT count(*) FROM refresh_tokens", as: Int.self) == [4])
+            #expect(try await node.identity.sessionPurge.runOnce() == 2)
+            #expect(try await node.identity.sessions.refresh(ana.refreshToken).user.id == ana.user.id)
         }
     }
 
@@ -316,15 +468,75 @@ import Testing
                 by: principal,
                 in: scope
             )
-            let hashes: [String] = try await node.rows(
-                "SELECT token_hash FROM refresh_tokens UNION SELECT key_hash FROM api_keys"
+            _ = try await node.principal(token.secret)
+            try await node.identity.noteKeyUses()
+            let code = try await node.invite("ben", as: .member, by: ana)
+            let second = try await node.identity.organizations.create(NewOrganization(name: "Second"), by: ana.user.id)
+            let there = try await node.identity.sessions.switchOrganization(to: second.id, by: principal)
+            let joined = try await node.identity.sessions.join(
+                Joining(
+                    code: try await node.invite("cora", as: .member, by: ana),
+                    name: "Cora",
+                    password: Node.password
+                )
             )
-            let secrets = [ana.refreshToken, next.refreshToken, token.secret].map(\.exposed)
-            #expect(hashes.count == 3 && hashes.allSatisfy { $0.count == 64 && !secrets.contains($0) })
+            let secrets = [
+                Node.password, ana.accessToken, ana.refreshToken, next.accessToken, next.refreshToken, token.secret,
+                code, there.accessToken, there.refreshToken, joined.accessToken, joined.refreshToken,
+            ]
+            let texts = try await everything(in: node, kind)
+            // The test sees what is there.
+            #expect(texts.contains { $0.contains("ana@example.com") })
+            for table in ["organizations", "users", "sessions", "refresh_tokens", "api_keys", "invitations", "events"] {
+                #expect(texts.contains { $0.hasPrefix("\(table).") }, "nothing of \(table)")
+            }
+            for secret in secrets {
+                #expect(!texts.contains { $0.contains(secret.exposed) })
+                // Nor what is left of it in another notation.
+                let hexadecimal = secret.exposed.utf8.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }
+                #expect(!texts.contains { $0.contains(hexadecimal.joined()) })
+            }
             let events: [JSON] = try await node.rows("SELECT data FROM events")
             for text in events.map(\.text) {
                 #expect(!text.contains("@") && !text.contains("kv_live_") && !text.contains("argon2"))
             }
         }
+    }
+
+    /// Every value of every column of every table as text, after `table.column: `.
+    private func everything(in node: Node, _ kind: TestDatabase.Kind) async throws -> [String] {
+        let columns: [String] =
+            switch kind {
+            case .sqlite:
+                try await node.rows(
+                    """
+                    SELECT m.name || '.' || c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+                    WHERE m.type = 'table' AND m.name NOT GLOB '*_search*' AND m.name NOT GLOB 'sqlite_*'
+                    """
+                )
+            case .postgres:
+                try await node.rows(
+                    """
+                    SELECT CAST(table_name || '.' || column_name AS text) FROM information_schema.columns
+                    WHERE table_schema = 'public'
+                    """
+                )
+            }
+        var texts: [String] = []
+        for name in columns {
+            let parts = name.split(separator: ".").map(String.init)
+            let (table, column) = (SQL(trusted: parts[0]), SQL(trusted: parts[1]))
+            let value: SQL =
+                switch kind {
+                // Bytes as digits, whatever they hold.
+                case .sqlite: "CASE typeof(\(column)) WHEN 'blob' THEN lower(hex(\(column))) ELSE \(column) END"
+                case .postgres: column
+                }
+            let values: [String] = try await node.rows(
+                "SELECT CAST(\(value) AS text) FROM \(table) WHERE \(column) IS NOT NULL"
+            )
+            texts += values.map { "\(name): \($0)" }
+        }
+        return texts
     }
 }

@@ -137,6 +137,32 @@ import Testing
         }
     }
 
+    @Test("a token that is given back can be used again, and no more than that")
+    func givingBack() {
+        let limiter = AttemptLimiter(2, per: .seconds(1_000_000))
+        #expect(limiter.take("a") == nil && limiter.take("a") == nil)
+        #expect((limiter.take("a") ?? 0) > 0)
+        limiter.giveBack("a")
+        #expect(limiter.take("a") == nil && limiter.take("a") != nil)
+        for _ in 0..<10 { limiter.giveBack("b") }
+        #expect(limiter.take("b") == nil && limiter.take("b") == nil && limiter.take("b") != nil)
+        // A bucket without a bottom.
+        let open = AttemptLimiter(.max, per: .seconds(900))
+        for _ in 0..<100 { #expect(open.take("a") == nil) }
+    }
+
+    @Test(
+        "the network of an address",
+        arguments: [
+            ("203.0.113.7", "203.0.113"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1"), ("2001:db8::7", "2001:db8:0"),
+            ("::1", "0:0:0"), ("2001::1:2", "2001:0:0"),
+        ]
+    )
+    func networks(address: String, expected: String) {
+        #expect(PasswordAttempts.network(of: address) == expected)
+        #expect(PasswordAttempts.network(of: nil).isEmpty)
+    }
+
     @Test("a hash that is none is an error, not a wrong password")
     func garbage() async throws {
         let hasher = PasswordHasher(threads: 1)
@@ -324,9 +350,16 @@ import Testing
     private let other = Organization(id: ID(), name: "Other", slug: "other-1", at: Timestamp(milliseconds: 0))
 
     private func belonging(_ organization: Organization, _ status: Organization.Status = .active) -> Belonging {
-        var organization = organization
-        organization.status = status
-        return Belonging(role: .member, joinedAt: Timestamp(milliseconds: 0), organization: organization)
+        Belonging(
+            role: .member,
+            joinedAt: Timestamp(milliseconds: 0),
+            organization: Belonging.Outline(
+                id: organization.id,
+                name: organization.name,
+                slug: organization.slug,
+                status: status
+            )
+        )
     }
 
     @Test("where a login leads")

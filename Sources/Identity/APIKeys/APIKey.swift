@@ -31,6 +31,8 @@ package enum APIKeyError: ProblemConvertible {
     case expiresInThePast
     /// Permissions that the creator does not hold.
     case beyondAuthority([String])
+    /// The creator is a key that ends before.
+    case outlivesCreator(Timestamp)
 
     package var problem: Problem {
         switch self {
@@ -44,6 +46,15 @@ package enum APIKeyError: ProblemConvertible {
                 "A key cannot do more than you: \(names.joined(separator: ", ")).",
                 errors: [
                     FieldError(pointer: "/permissions", code: "not_allowed", detail: "holds permissions that you lack")
+                ]
+            )
+        case .outlivesCreator(let end):
+            Problem(
+                .forbidden,
+                "api_key.beyond_authority",
+                "A key cannot make one that lives longer than itself.",
+                errors: [
+                    FieldError(pointer: "/expires_at", code: "out_of_range", detail: "must not be after \(end)")
                 ]
             )
         }

@@ -121,7 +121,11 @@ struct APIKeyRoutes: Sendable {
                 body: NewAPIKey.schema,
                 answers: [.created(APIKeyBody.createdSchema)],
                 problems: [
-                    ProblemKind(.forbidden, "api_key.beyond_authority", "The key would have permissions that you lack.")
+                    ProblemKind(
+                        .forbidden,
+                        "api_key.beyond_authority",
+                        "The key would have permissions that you lack, or outlive the key that makes it."
+                    )
                 ],
                 use: create
             )

@@ -7,7 +7,7 @@ package struct APIKeyService: Sendable {
     let credentials: CredentialCheck
     let now: @Sendable () -> Timestamp
 
-    /// Creates a key.
+    /// Creates a key that can do no more than who creates it, and lives no longer than the key that does.
     ///
     /// Its token is in the result and nowhere else.
     package func create(
@@ -16,8 +16,6 @@ package struct APIKeyService: Sendable {
         in scope: OrganizationScope
     ) async throws -> (key: APIKey, token: APIKeyToken) {
         let now = now()
-        let lacking = new.permissions.subtracting(principal.permissions)
-        guard lacking.isEmpty else { throw APIKeyError.beyondAuthority(lacking.names) }
         if let expiresAt = new.expiresAt, expiresAt <= now { throw APIKeyError.expiresInThePast }
         let creator: ID<UserEntity>? = if case .user(let id) = principal.actor { id } else { nil }
         let token = APIKeyToken()
@@ -32,6 +30,12 @@ package struct APIKeyService: Sendable {
             createdAt: now
         )
         try await database.write(scope) { tx in
+            let authority = try Authority(of: principal, needing: .apiKeysWrite, in: scope, at: now, tx)
+            let lacking = key.permissions.subtracting(authority.permissions)
+            guard lacking.isEmpty else { throw APIKeyError.beyondAuthority(lacking.names) }
+            if let end = authority.endsAt, key.expiresAt.map({ $0 > end }) ?? true {
+                throw APIKeyError.outlivesCreator(end)
+            }
             try APIKeyStore(tx: tx, scope: scope).insert(key, hash: token.hash)
             try tx.record(.apiKey(IdentityEvents.apiKeyCreated, key), in: scope, now: now)
         }

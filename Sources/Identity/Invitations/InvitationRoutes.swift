@@ -126,7 +126,10 @@ struct InvitationRoutes: Sendable {
                 permission: nil,
                 body: Self.acceptance,
                 answers: [.created(BelongingBody.schema)],
-                problems: [.userRequired, Self.notFound, MembershipRoutes.exists, MembershipRoutes.changed],
+                problems: [
+                    .userRequired, Self.notFound, MembershipRoutes.exists, MembershipRoutes.changed,
+                    OrganizationRoutes.tooMany,
+                ],
                 idempotent: false,
                 use: accept
             )

@@ -83,13 +83,23 @@ package struct InvitationService: Sendable {
             guard let open = try InvitationStore.open(code, at: now, in: tx),
                 try UserStore.find(user, in: tx)?.email == open.invitation.email
             else { throw InvitationError.unknown }
+            try MembershipStore.checkRoom(for: user, in: tx)
             return open
         }
         let scope = OrganizationScope.authenticated(open.organization, as: .user(user), from: origin)
         return try await database.write(scope) { tx in
             let (role, organization) = try Self.take(open, in: scope, tx, at: now)
             try MembershipService.insert(user, role, in: scope, tx, at: now)
-            return Belonging(role: role, joinedAt: now, organization: organization)
+            return Belonging(
+                role: role,
+                joinedAt: now,
+                organization: Belonging.Outline(
+                    id: organization.id,
+                    name: organization.name,
+                    slug: organization.slug,
+                    status: organization.status
+                )
+            )
         }
     }
 

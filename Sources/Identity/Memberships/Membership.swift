@@ -23,11 +23,27 @@ package struct Member: Sendable {
     package let user: User
 }
 
-/// One of the organizations that a user belongs to.
+/// One of the organizations that a user belongs to, in short.
 package struct Belonging: Sendable {
+    package struct Outline: Sendable {
+        package let id: ID<OrganizationEntity>
+        package let name: String
+        package let slug: String
+        package let status: Organization.Status
+    }
+
+    /// The most that one user belongs to.
+    static let limit = 100
+
     package let role: Role
     package let joinedAt: Timestamp
-    package let organization: Organization
+    package let organization: Outline
+}
+
+/// Where a user acts: one organization in full, and their role there.
+struct Place: Sendable {
+    let role: Role
+    let organization: Organization
 }
 
 package struct NewMember: Sendable {

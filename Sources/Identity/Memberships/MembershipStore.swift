@@ -21,6 +21,13 @@ extension Belonging: RowDecodable {
     package init(row: inout Row) throws {
         role = try row.next()
         joinedAt = try row.next()
+        organization = Outline(id: try row.next(), name: try row.next(), slug: try row.next(), status: try row.next())
+    }
+}
+
+extension Place: RowDecodable {
+    init(row: inout Row) throws {
+        role = try row.next()
         organization = try Organization(row: &row)
     }
 }
@@ -40,12 +47,40 @@ struct MembershipStore {
     static func all(of user: ID<UserEntity>, in tx: any Transaction) throws -> [Belonging] {
         try tx.all(
             """
-            SELECT m.role, m.created_at, \(OrganizationStore.joinedColumns)
+            SELECT m.role, m.created_at, o.id, o.name, o.slug, o.status
             FROM memberships m JOIN organizations o ON o.id = m.organization_id
             WHERE m.user_id = \(user) AND o.status <> 'deleted'
             ORDER BY m.created_at, m.organization_id
             """
         )
+    }
+
+    /// One of them in full, in a transaction of `SystemPurpose.authentication`.
+    static func place(
+        of user: ID<UserEntity>,
+        in organization: ID<OrganizationEntity>,
+        _ tx: any Transaction
+    ) throws -> Place? {
+        try tx.first(
+            """
+            SELECT m.role, \(OrganizationStore.joinedColumns)
+            FROM memberships m JOIN organizations o ON o.id = m.organization_id
+            WHERE m.organization_id = \(organization) AND m.user_id = \(user) AND o.status <> 'deleted'
+            """
+        )
+    }
+
+    /// Whether a user may belong to one more, in a transaction of `SystemPurpose.authentication`.
+    ///
+    /// What is written elsewhere at the same time is not seen, so this holds roughly.
+    static func checkRoom(for user: ID<UserEntity>, in tx: any Transaction) throws {
+        let count: Int? = try tx.value(
+            """
+            SELECT count(*) FROM memberships m JOIN organizations o ON o.id = m.organization_id
+            WHERE m.user_id = \(user) AND o.status <> 'deleted'
+            """
+        )
+        guard (count ?? 0) < Belonging.limit else { throw OrganizationError.tooMany }
     }
 
     /// Where a user belongs beside one organization: where they joined first, deleted organizations only when there is

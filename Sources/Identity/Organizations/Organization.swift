@@ -35,6 +35,16 @@ package struct Organization: Sendable {
 
     mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
 
+    mutating func suspend(at now: Timestamp) {
+        status = .suspended
+        touch(at: now)
+    }
+
+    mutating func resume(at now: Timestamp) {
+        status = .active
+        touch(at: now)
+    }
+
     mutating func delete(at now: Timestamp) {
         status = .deleted
         deletedAt = now
@@ -70,6 +80,10 @@ package enum OrganizationError: ProblemConvertible {
     case slugTaken
     case slugReserved(pointer: String)
     case suspended
+    /// One with this id, which happens to requests that are made again.
+    case exists
+    /// The user belongs to as many as one can.
+    case tooMany
 
     package var problem: Problem {
         switch self {
@@ -79,6 +93,13 @@ package enum OrganizationError: ProblemConvertible {
             .invalid([FieldError(pointer: pointer, code: "not_allowed", detail: "is reserved")])
         case .suspended:
             Problem(.forbidden, "organization.suspended", "The organization is suspended. Write to the support.")
+        case .exists: Problem(.conflict, "organization.exists", "The organization exists already.")
+        case .tooMany:
+            Problem(
+                .conflict,
+                "organization.too_many",
+                "You belong to \(Belonging.limit) organizations already. Leave one first."
+            )
         }
     }
 }

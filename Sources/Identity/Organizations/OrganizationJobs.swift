@@ -21,18 +21,14 @@ package struct OrganizationPurge: Sendable {
     @discardableResult
     package func runOnce(logger: Logger) async throws -> [ID<OrganizationEntity>] {
         let before = now() - grace
-        let due: [ID<OrganizationEntity>] = try await database.read(for: .maintenance) { tx in
-            try tx.values(
-                """
-                SELECT id FROM organizations WHERE deleted_at <= \(before) AND status = 'deleted'
-                ORDER BY deleted_at LIMIT 100
-                """
-            )
-        }
         var gone: [ID<OrganizationEntity>] = []
         var failure: (any Error)?
-        for id in due {
+        // By their place in the order, so that those that fail are not met again.
+        var last: Due?
+        while let next = try await due(before, after: last) {
             try Task.checkCancellation()
+            last = next
+            let id = next.id
             do {
                 try await purge(id)
                 gone.append(id)
@@ -52,6 +48,24 @@ package struct OrganizationPurge: Sendable {
         }
         if let failure { throw failure }
         return gone
+    }
+
+    private struct Due: Sendable {
+        let id: ID<OrganizationEntity>
+        let deletedAt: Timestamp
+    }
+
+    /// The next organization whose time has come.
+    private func due(_ before: Timestamp, after last: Due?) async throws -> Due? {
+        var conditions: [SQL] = ["deleted_at <= \(before)", "status = 'deleted'"]
+        if let last { conditions.append("(deleted_at, id) > (\(last.deletedAt), \(last.id))") }
+        let query: SQL = """
+            SELECT id, deleted_at FROM organizations WHERE \(SQL.join(conditions, " AND "))
+            ORDER BY deleted_at, id LIMIT 1
+            """
+        return try await database.read(for: .maintenance) { tx in
+            try tx.rows(query) { row in Due(id: try row.next(), deletedAt: try row.next()) }.first
+        }
     }
 
     private func purge(_ id: ID<OrganizationEntity>) async throws {

@@ -4,21 +4,45 @@ import Web
 /// An organization as the API shows it.
 package struct OrganizationBody: ResponseBody {
     let organization: Organization
+    let isInFull: Bool
 
-    package init(_ organization: Organization) { self.organization = organization }
+    /// - Parameter isInFull: Whether more than id, name and slug is shown.
+    package init(_ organization: Organization, inFull isInFull: Bool = true) {
+        self.organization = organization
+        self.isInFull = isInFull
+    }
+
+    private static let outline: [Schema.Property] = [
+        .required("id", .uuid),
+        .required("name", .string(1...120)),
+        .required("slug", .string(Slug.length, format: .slug)),
+    ]
 
     package static let schema = Schema.named(
         "Organization",
-        .object([
-            .required("id", .uuid),
-            .required("name", .string(1...120)),
-            .required("slug", .string(Slug.length, format: .slug)),
-            .required("plan", .nullable(.string(1...100))),
-            .required("status", .choice(of: Organization.Status.self)),
-            .required("settings", .anyObject()),
-            .required("created_at", .dateTime),
-            .required("updated_at", .dateTime),
-        ])
+        .object(
+            outline + [
+                .required("plan", .nullable(.string(1...100))),
+                .required("status", .choice(of: Organization.Status.self)),
+                .required("settings", .anyObject()),
+                .required("created_at", .dateTime),
+                .required("updated_at", .dateTime),
+            ]
+        )
+    )
+
+    /// For callers who may lack `organization:read`.
+    static let outlineSchema = Schema.named(
+        "OwnOrganization",
+        .object(
+            outline + [
+                .optional("plan", .nullable(.string(1...100))),
+                .optional("status", .choice(of: Organization.Status.self)),
+                .optional("settings", .anyObject()),
+                .optional("created_at", .dateTime),
+                .optional("updated_at", .dateTime),
+            ]
+        )
     )
 
     package func write(to json: inout JSONWriter) {
@@ -29,6 +53,7 @@ package struct OrganizationBody: ResponseBody {
         json.value(organization.name)
         json.key("slug")
         json.value(organization.slug)
+        guard isInFull else { return json.endObject() }
         json.key("plan")
         json.value(organization.plan)
         json.key("status")
@@ -80,6 +105,12 @@ struct OrganizationRoutes: Sendable {
 
     static let slugTaken = ProblemKind(.conflict, "organization.slug_taken", "Another organization has this slug.")
 
+    static let tooMany = ProblemKind(
+        .conflict,
+        "organization.too_many",
+        "You belong to \(Belonging.limit) organizations, which is the most."
+    )
+
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/organizations", tag: "Organizations") {
             Endpoint.organization(
@@ -100,7 +131,7 @@ struct OrganizationRoutes: Sendable {
                 permission: nil,
                 body: NewOrganization.schema,
                 answers: [.created(OrganizationBody.schema)],
-                problems: [.userRequired, Self.slugTaken],
+                problems: [.userRequired, Self.slugTaken, Self.tooMany],
                 use: create
             )
             Endpoint.organization(
@@ -138,13 +169,14 @@ struct OrganizationRoutes: Sendable {
     }
 
     private func list(_ call: OrganizationCall) async throws -> Reply {
-        .page(try await service.list(call.page, in: call.scope).map(OrganizationBody.init))
+        .page(try await service.list(call.page, in: call.scope).map { OrganizationBody($0) })
     }
 
     private func create(_ call: OrganizationCall) async throws -> Reply {
         let organization = try await service.create(
             NewOrganization(call.body),
             by: call.principal.user,
+            in: call.scope,
             from: call.origin
         )
         return .created(

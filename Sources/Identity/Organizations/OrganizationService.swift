@@ -1,3 +1,4 @@
+import Crypto
 import Jobs
 package import Kernel
 import Storage
@@ -8,22 +9,69 @@ package struct OrganizationService: Sendable {
     let now: @Sendable () -> Timestamp
 
     /// Creates an organization that belongs to a user.
+    ///
+    /// - Parameter request: Where the caller acts. When it carries the claim of an `Idempotency-Key`, the same request made
+    ///   again finds the organization that it made before.
     package func create(
         _ new: NewOrganization,
         by user: ID<UserEntity>,
+        in request: OrganizationScope? = nil,
         from origin: RequestOrigin? = nil
     ) async throws -> Organization {
         try Slug.check(new.slug, at: "/slug")
         let now = now()
-        let id = ID<OrganizationEntity>()
+        let repeated = request.flatMap { Self.id(of: new, requestedIn: $0) }
+        let id = repeated ?? ID<OrganizationEntity>()
         let scope = OrganizationScope.authenticated(id, as: .user(user), from: origin)
-        return try await Self.withSlug(new) { slug in
-            let organization = Organization(id: id, name: new.name, slug: slug, at: now)
-            try await database.write(scope) { tx in
-                try Self.insert(organization, ownedBy: user, in: scope, tx, at: now)
+        if repeated != nil, let made = try await made(by: user, in: scope) { return made }
+        try await database.read(for: .authentication) { tx in try MembershipStore.checkRoom(for: user, in: tx) }
+        do {
+            return try await Self.withSlug(new) { slug in
+                let organization = Organization(id: id, name: new.name, slug: slug, at: now)
+                try await database.write(scope) { tx in
+                    try Self.insert(organization, ownedBy: user, in: scope, tx, at: now)
+                }
+                return organization
             }
-            return organization
+        } catch OrganizationError.slugTaken where repeated != nil {
+            // By this very request, which was sent twice at a time, or by somebody else.
+            guard let made = try await made(by: user, in: scope) else { throw OrganizationError.slugTaken }
+            return made
+        } catch OrganizationError.exists {
+            guard let made = try await made(by: user, in: scope) else { throw OrganizationError.unknown }
+            return made
         }
+    }
+
+    /// The organization of a scope, if a user belongs to it.
+    private func made(by user: ID<UserEntity>, in scope: OrganizationScope) async throws -> Organization? {
+        try await database.read(scope) { tx in
+            guard try MembershipStore(tx: tx, scope: scope).role(of: user) != nil else { return nil }
+            return try OrganizationStore(tx: tx, scope: scope).find()
+        }
+    }
+
+    /// The id of the organization that a request with an `Idempotency-Key` makes: always the same for the same request.
+    ///
+    /// The new rows belong to an organization that is not the caller's, so their transaction cannot mark the key as used.
+    /// This is what keeps them from being made twice.
+    ///
+    /// - Returns: A version 8 UUID (RFC 9562 §5.8); nil without a key.
+    private static func id(
+        of new: NewOrganization,
+        requestedIn scope: OrganizationScope
+    ) -> ID<OrganizationEntity>? {
+        guard let claim = scope.idempotency else { return nil }
+        let request: JSON = [
+            "organization", .string(scope.id.description), .string(claim.principal), .string(claim.key),
+            .string(new.name), .text(new.slug),
+        ]
+        let digest = SHA256.hash(data: request.bytes)
+        func number(_ bytes: some Sequence<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+        return ID(
+            high: number(digest.prefix(8)) & 0xFFFF_FFFF_FFFF_0FFF | 0x8000,
+            low: number(digest.dropFirst(8).prefix(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+        )
     }
 
     /// Inserts an organization and its first member.

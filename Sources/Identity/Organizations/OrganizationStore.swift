@@ -26,6 +26,16 @@ struct OrganizationStore {
         o.id, o.name, o.slug, o.plan, o.status, o.settings, o.deleted_at, o.created_at, o.updated_at
         """
 
+    /// The organization of the scope, also when it was deleted.
+    func find() throws -> Organization? {
+        try tx.first("SELECT \(Self.columns) FROM organizations WHERE id = \(scope.id)")
+    }
+
+    /// The id of the organization with a slug, unless it was deleted, in a transaction of `SystemPurpose.authentication`.
+    static func id(ofSlug slug: String, in tx: any Transaction) throws -> ID<OrganizationEntity>? {
+        try tx.value("SELECT id FROM organizations WHERE slug = \(slug) AND status <> 'deleted'")
+    }
+
     /// The organization of the scope, unless it was deleted.
     func get() throws -> Organization {
         let found: Organization? = try tx.first(
@@ -43,7 +53,10 @@ struct OrganizationStore {
                 \(organization.status), \(organization.settings), \(organization.deletedAt), \(organization.createdAt),
                 \(organization.updatedAt))
             """,
-            violations: [.unique("organizations_slug_key", OrganizationError.slugTaken)]
+            violations: [
+                .unique("organizations_slug_key", OrganizationError.slugTaken),
+                .unique("organizations_pkey", OrganizationError.exists),
+            ]
         )
     }
 

@@ -4,18 +4,34 @@ package import Kernel
 package struct Session: Sendable {
     package let id: ID<Session>
     package let userID: ID<UserEntity>
+    /// The session of the sign-in that this one goes back to: itself, or the first of those that were switched from.
+    ///
+    /// They end together.
+    package let family: ID<Session>
     package let userAgent: String?
     package let address: String?
+    /// When the first session of the family began, from which the longest lifetime counts.
+    package let signedInAt: Timestamp
     package let createdAt: Timestamp
     package let expiresAt: Timestamp
 
-    init(userID: ID<UserEntity>, from origin: RequestOrigin?, at now: Timestamp, _ times: SessionTimes) {
-        id = ID()
+    /// - Parameter other: The session that was switched from; nil for a sign-in.
+    init(
+        _ id: ID<Session> = ID(),
+        userID: ID<UserEntity>,
+        continuing other: LiveSession? = nil,
+        from origin: RequestOrigin?,
+        at now: Timestamp,
+        _ times: SessionTimes
+    ) {
+        self.id = id
         self.userID = userID
+        family = other?.family ?? id
         userAgent = origin?.userAgent.map { String($0.prefix(512)) }
         address = origin?.address
+        signedInAt = other?.signedInAt ?? now
         createdAt = now
-        expiresAt = now + times.idle
+        expiresAt = times.end(ofSessionFrom: signedInAt, refreshedAt: now)
     }
 }
 
@@ -37,8 +53,8 @@ package struct SessionTimes: Sendable, Hashable {
     package init() {}
 
     /// When a session ends that is refreshed now.
-    func end(ofSessionFrom createdAt: Timestamp, refreshedAt now: Timestamp) -> Timestamp {
-        min(now + idle, createdAt + longest)
+    func end(ofSessionFrom signedInAt: Timestamp, refreshedAt now: Timestamp) -> Timestamp {
+        min(now + idle, signedInAt + longest)
     }
 }
 
@@ -70,6 +86,10 @@ package enum SessionError: ProblemConvertible, Equatable {
     /// The address or the password, it is not said which; or nothing is left to sign in to.
     case invalidCredentials
     case tooManyAttempts(retryAfterSeconds: Int)
+    /// The session of the caller's token has ended since it was looked up.
+    case ended
+    /// The caller acts in that organization already.
+    case sameOrganization
     case invalidRefreshToken
     /// A refresh token came back long after its use, so its session was ended.
     case refreshReused
@@ -85,6 +105,10 @@ package enum SessionError: ProblemConvertible, Equatable {
                 "Too many attempts for this account. Try again later.",
                 retryAfterSeconds: seconds
             )
+        case .ended:
+            Problem(.unauthorized, "auth.invalid_token", "The token or key is unknown or has ended.")
+        case .sameOrganization:
+            Problem(.conflict, "auth.same_organization", "The token acts in this organization already.")
         case .invalidRefreshToken:
             Problem(
                 .unauthorized,

@@ -23,6 +23,15 @@ package struct SessionPurge: Sendable {
             )
             """
         )
+        // Of sessions that go on: a token past its end is refused whether it was used or not.
+        let tokens = try await deleteAll(
+            """
+            DELETE FROM refresh_tokens WHERE (organization_id, session_id, token_hash) IN (
+                SELECT organization_id, session_id, token_hash FROM refresh_tokens WHERE expires_at <= \(now)
+                ORDER BY expires_at LIMIT \(limit: Self.batchLimit)
+            )
+            """
+        )
         let invitations = try await deleteAll(
             """
             DELETE FROM invitations WHERE (organization_id, id) IN (
@@ -31,7 +40,7 @@ package struct SessionPurge: Sendable {
             )
             """
         )
-        return sessions + invitations
+        return sessions + tokens + invitations
     }
 
     /// Deletes batches until one is not full.

@@ -172,14 +172,13 @@ struct SessionRoutes: Sendable {
                     ),
                     Self.suspended,
                 ],
-                rateLimit: .authentication,
                 use: refresh
             )
             Endpoint.organization(
                 .post,
                 "/logout",
                 "Log out",
-                "Ends the session of the token.",
+                "Ends the session of the token, and those that it was switched to or from.",
                 permission: nil,
                 answers: [.noContent],
                 problems: [.userRequired],
@@ -190,11 +189,19 @@ struct SessionRoutes: Sendable {
                 .post,
                 "/switch",
                 "Switch to another organization",
-                "A new session in another organization of yours; the present one goes on.",
+                "A new session in another organization of yours. The present one goes on; both belong to one sign-in and end "
+                    + "together.",
                 permission: nil,
                 body: Self.switch,
                 answers: [.ok(SignedInBody.schema)],
-                problems: [.userRequired, Self.suspended, .notFound("organization")],
+                problems: [
+                    .userRequired, Self.suspended, .notFound("organization"),
+                    ProblemKind(
+                        .conflict,
+                        "auth.same_organization",
+                        "The token acts in this organization already."
+                    ),
+                ],
                 idempotent: false,
                 use: switchOrganization
             )

@@ -11,7 +11,7 @@ package struct SessionService: Sendable {
     let credentials: CredentialCheck
     /// Seals the successor of a refresh token for its replay.
     let box: SecretBox
-    let attempts: RateLimiter<String>
+    let attempts: PasswordAttempts
     let times: SessionTimes
     let now: @Sendable () -> Timestamp
 
@@ -100,63 +100,80 @@ package struct SessionService: Sendable {
         organization: ID<OrganizationEntity>? = nil,
         from origin: RequestOrigin? = nil
     ) async throws -> SignedIn {
-        try count(attemptAt: "email:\(User.folded(email))")
-        let credential = try await database.read(for: .authentication) { tx in
-            try UserStore.credential(email: email, in: tx)
+        let attempt = try attempts.begin(at: "email:\(User.folded(email))", from: origin)
+        let (credential, isRight) = try await attempt.giveBackOnError {
+            let credential = try await database.read(for: .authentication) { tx in
+                try UserStore.credential(email: email, in: tx)
+            }
+            return (credential, try await passwords.verify(password, against: credential?.passwordHash))
         }
-        let isRight = try await passwords.verify(password, against: credential?.passwordHash)
         guard isRight, let credential else { throw SessionError.invalidCredentials }
-        return try await start(credential.user.id, in: organization, from: origin) { tx in
-            let current = try UserStore.credential(of: credential.user.id, in: tx)
+        attempt.giveBack()
+        let id = credential.user.id
+        let now = now()
+        let session = Session(userID: id, from: origin, at: now, times)
+        let refreshToken = RefreshToken()
+        let (user, place) = try await database.write(for: .authentication) { tx in
+            let current = try UserStore.credential(of: id, in: tx)
             // The password may have been changed while this one was checked.
             guard let current, current.passwordHash == credential.passwordHash else {
                 throw SessionError.invalidCredentials
             }
-            return current.user
+            let belonging = try Belonging.choose(
+                organization,
+                home: current.user.organizationID,
+                of: MembershipStore.all(of: id, in: tx)
+            )
+            guard let place = try MembershipStore.place(of: id, in: belonging.organization.id, tx) else {
+                throw OrganizationError.unknown
+            }
+            let scope = OrganizationScope.authenticated(place.organization.id, as: .user(id), from: origin)
+            try SessionStore.insert(session, in: scope.id, refreshToken, tx)
+            try tx.record(.session(IdentityEvents.userSignedIn, session.id, of: id), in: scope, now: now)
+            return (current.user, place)
         }
+        return try await signedIn(user, place, session.id, refreshToken.secret, at: now)
     }
 
     /// Starts a session of the same user in another of their organizations.
+    ///
+    /// It belongs to the sign-in of the session that it is started from: it lasts no longer, and ends with it.
     package func switchOrganization(
         to organization: ID<OrganizationEntity>,
         by principal: Principal,
         from origin: RequestOrigin? = nil
     ) async throws -> SignedIn {
         let id = try principal.user
-        return try await start(id, in: organization, from: origin) { tx in
-            guard let user = try UserStore.find(id, in: tx) else { throw SessionError.invalidCredentials }
-            return user
-        }
-    }
-
-    private func start(
-        _ id: ID<UserEntity>,
-        in organization: ID<OrganizationEntity>?,
-        from origin: RequestOrigin?,
-        _ load: @escaping @Sendable (any Transaction) throws -> User
-    ) async throws -> SignedIn {
+        guard let present = principal.sessionID else { throw SessionError.ended }
         let now = now()
-        let session = Session(userID: id, from: origin, at: now, times)
+        let times = times
+        let session = ID<Session>()
         let refreshToken = RefreshToken()
-        let (user, belonging) = try await database.write(for: .authentication) { tx in
-            let user = try load(tx)
-            let belonging = try Belonging.choose(
-                organization,
-                home: user.organizationID,
-                of: MembershipStore.all(of: id, in: tx)
-            )
-            let scope = OrganizationScope.authenticated(belonging.organization.id, as: .user(id), from: origin)
-            try SessionStore.insert(session, in: scope.id, refreshToken, tx)
-            try tx.record(.session(IdentityEvents.userSignedIn, session.id, of: id), in: scope, now: now)
-            return (user, belonging)
+        let (user, place) = try await database.write(for: .authentication) { tx in
+            // The principal may have been remembered from before the session ended.
+            let live = try SessionStore.live(present, in: principal.organization, at: now, tx)
+            guard let live, live.user == id, let user = try UserStore.find(id, in: tx) else {
+                throw SessionError.ended
+            }
+            guard live.status == .active else { throw OrganizationError.suspended }
+            guard organization != principal.organization else { throw SessionError.sameOrganization }
+            guard let place = try MembershipStore.place(of: id, in: organization, tx) else {
+                throw OrganizationError.unknown
+            }
+            guard place.organization.status == .active else { throw OrganizationError.suspended }
+            let scope = OrganizationScope.authenticated(organization, as: .user(id), from: origin)
+            let next = Session(session, userID: id, continuing: live, from: origin, at: now, times)
+            try SessionStore.insert(next, in: organization, refreshToken, tx)
+            try tx.record(.session(IdentityEvents.userSignedIn, session, of: id), in: scope, now: now)
+            return (user, place)
         }
-        return try await signedIn(user, belonging, session.id, refreshToken.secret, at: now)
+        return try await signedIn(user, place, session, refreshToken.secret, at: now)
     }
 
     private enum Refresh: Sendable {
-        case rotated(User, Belonging, ID<Session>)
-        case replayed(User, Belonging, ID<Session>, successor: [UInt8])
-        case reused(ID<Session>)
+        case rotated(User, Place, ID<Session>)
+        case replayed(User, Place, ID<Session>, successor: [UInt8])
+        case reused([ID<Session>])
     }
 
     /// Exchanges a refresh token for the next one and a new access token.
@@ -173,9 +190,9 @@ package struct SessionService: Sendable {
             let replay = record.usedAt.map { now - $0 <= times.replay } ?? false
             if record.usedAt != nil, !replay {
                 let scope = OrganizationScope.authenticated(record.organization, as: .user(record.user), from: origin)
-                try SessionStore.revoke(
-                    record.session,
-                    in: record.organization,
+                let ended = try SessionStore.revokeFamily(
+                    record.family,
+                    of: record.user,
                     because: SessionStore.refreshReused,
                     at: now,
                     tx
@@ -185,18 +202,17 @@ package struct SessionService: Sendable {
                     in: scope,
                     now: now
                 )
-                return .reused(record.session)
+                return .reused(ended)
             }
             guard let user = try UserStore.find(record.user, in: tx) else { throw SessionError.invalidRefreshToken }
-            let all = try MembershipStore.all(of: record.user, in: tx)
-            guard let belonging = all.first(where: { $0.organization.id == record.organization }) else {
+            guard let place = try MembershipStore.place(of: record.user, in: record.organization, tx) else {
                 throw SessionError.invalidRefreshToken
             }
-            guard belonging.organization.status == .active else { throw OrganizationError.suspended }
+            guard place.organization.status == .active else { throw OrganizationError.suspended }
             if replay {
                 // The successor has been used itself, so there is nothing to give again.
                 guard let successor = record.successor else { throw SessionError.invalidRefreshToken }
-                return .replayed(user, belonging, record.session, successor: successor)
+                return .replayed(user, place, record.session, successor: successor)
             }
             try SessionStore.rotate(
                 old,
@@ -204,55 +220,53 @@ package struct SessionService: Sendable {
                 to: new,
                 sealed: sealed,
                 at: now,
-                until: times.end(ofSessionFrom: record.sessionCreatedAt, refreshedAt: now),
+                until: times.end(ofSessionFrom: record.signedInAt, refreshedAt: now),
                 tx
             )
-            return .rotated(user, belonging, record.session)
+            return .rotated(user, place, record.session)
         }
         switch outcome {
-        case .rotated(let user, let belonging, let session):
-            return try await signedIn(user, belonging, session, new.secret, at: now)
-        case .replayed(let user, let belonging, let session, let successor):
+        case .rotated(let user, let place, let session):
+            return try await signedIn(user, place, session, new.secret, at: now)
+        case .replayed(let user, let place, let session, let successor):
             let secret = try box.openSecret(successor, in: Self.place(old))
-            return try await signedIn(user, belonging, session, secret, at: now)
-        case .reused(let session):
-            credentials.forget(session)
+            return try await signedIn(user, place, session, secret, at: now)
+        case .reused(let ended):
+            for session in ended { credentials.forget(session) }
             throw SessionError.refreshReused
         }
     }
 
-    /// Ends the session that the caller's token belongs to.
+    /// Ends the session that the caller's token belongs to, and with it those that were switched to and from.
     package func logOut(_ principal: Principal, in scope: OrganizationScope) async throws {
         let user = try principal.user
         guard let session = principal.sessionID else { throw UserError.personRequired }
         let now = now()
-        try await database.write(scope) { tx in
-            try SessionStore.revoke(session, in: scope.id, because: SessionStore.loggedOut, at: now, tx)
+        let ended = try await database.write(for: .authentication) { tx -> [ID<Session>] in
+            let family = try SessionStore.family(of: session, in: scope.id, user: user, tx)
+            guard let family else { return [] }
+            let ended = try SessionStore.revokeFamily(family, of: user, because: SessionStore.loggedOut, at: now, tx)
             try tx.record(.session(IdentityEvents.userSignedOut, session, of: user), in: scope, now: now)
+            return ended
         }
         credentials.forget(session)
-    }
-
-    /// Counts an attempt to guess a password.
-    func count(attemptAt key: String) throws(SessionError) {
-        let decision = attempts.take(key)
-        guard decision.isAllowed else { throw .tooManyAttempts(retryAfterSeconds: decision.retryAfterSeconds) }
+        for session in ended { credentials.forget(session) }
     }
 
     private func signedIn(
         _ user: User,
-        _ belonging: Belonging,
+        _ place: Place,
         _ session: ID<Session>,
         _ refreshToken: Secret,
         at now: Timestamp
     ) async throws -> SignedIn {
         SignedIn(
-            accessToken: try await tokens.sign(user.id, in: belonging.organization.id, session, at: now),
+            accessToken: try await tokens.sign(user.id, in: place.organization.id, session, at: now),
             expiresIn: times.access,
             refreshToken: refreshToken,
             user: user,
-            organization: belonging.organization,
-            role: belonging.role
+            organization: place.organization,
+            role: place.role
         )
     }
 

@@ -7,6 +7,8 @@ struct LiveSession: RowDecodable, Sendable {
     let organization: ID<OrganizationEntity>
     let role: Role
     let status: Organization.Status
+    let family: ID<Session>
+    let signedInAt: Timestamp
     let expiresAt: Timestamp
 
     init(row: inout Row) throws {
@@ -14,6 +16,8 @@ struct LiveSession: RowDecodable, Sendable {
         organization = try row.next()
         role = try row.next()
         status = try row.next()
+        family = try row.next()
+        signedInAt = try row.next()
         expiresAt = try row.next()
     }
 }
@@ -26,7 +30,8 @@ struct RefreshRecord: RowDecodable, Sendable {
     let usedAt: Timestamp?
     let successor: [UInt8]?
     let expiresAt: Timestamp
-    let sessionCreatedAt: Timestamp
+    let family: ID<Session>
+    let signedInAt: Timestamp
     let sessionExpiresAt: Timestamp
     let revokedAt: Timestamp?
 
@@ -37,7 +42,8 @@ struct RefreshRecord: RowDecodable, Sendable {
         usedAt = try row.next()
         successor = try row.next()
         expiresAt = try row.next()
-        sessionCreatedAt = try row.next()
+        family = try row.next()
+        signedInAt = try row.next()
         sessionExpiresAt = try row.next()
         revokedAt = try row.next()
     }
@@ -48,6 +54,7 @@ struct RefreshRecord: RowDecodable, Sendable {
 enum SessionStore {
     static let loggedOut = "logged_out"
     static let passwordChanged = "password_changed"
+    static let passwordReset = "password_reset"
     static let refreshReused = "refresh_reused"
 
     /// In either kind of transaction.
@@ -59,9 +66,11 @@ enum SessionStore {
     ) throws {
         try tx.run(
             """
-            INSERT INTO sessions (organization_id, id, user_id, user_agent, ip_address, created_at, expires_at)
-            VALUES (\(organization), \(session.id), \(session.userID), \(session.userAgent),
-                \(session.address.map(InetText.init)), \(session.createdAt), \(session.expiresAt))
+            INSERT INTO sessions (organization_id, id, user_id, family_id, user_agent, ip_address, signed_in_at,
+                created_at, expires_at)
+            VALUES (\(organization), \(session.id), \(session.userID), \(session.family), \(session.userAgent),
+                \(session.address.map(InetText.init)), \(session.signedInAt), \(session.createdAt),
+                \(session.expiresAt))
             """
         )
         try insert(
@@ -99,7 +108,8 @@ enum SessionStore {
     ) throws -> LiveSession? {
         try tx.first(
             """
-            SELECT s.user_id, s.organization_id, m.role, o.status, s.expires_at FROM sessions s
+            SELECT s.user_id, s.organization_id, m.role, o.status, s.family_id, s.signed_in_at, s.expires_at
+            FROM sessions s
             JOIN memberships m ON m.organization_id = s.organization_id AND m.user_id = s.user_id
             JOIN organizations o ON o.id = s.organization_id
             WHERE s.organization_id = \(organization) AND s.id = \(session) AND s.revoked_at IS NULL
@@ -111,8 +121,8 @@ enum SessionStore {
     static func find(_ token: RefreshToken, _ tx: any Transaction) throws -> RefreshRecord? {
         try tx.first(
             """
-            SELECT t.organization_id, t.session_id, s.user_id, t.used_at, t.successor, t.expires_at, s.created_at,
-                s.expires_at, s.revoked_at
+            SELECT t.organization_id, t.session_id, s.user_id, t.used_at, t.successor, t.expires_at, s.family_id,
+                s.signed_in_at, s.expires_at, s.revoked_at
             FROM refresh_tokens t JOIN sessions s ON s.organization_id = t.organization_id AND s.id = t.session_id
             WHERE t.token_hash = \(token.hash)
             """
@@ -155,18 +165,35 @@ enum SessionStore {
         )
     }
 
-    /// In either kind of transaction.
-    static func revoke(
-        _ session: ID<Session>,
-        in organization: ID<OrganizationEntity>,
+    /// Ends the sessions of one sign-in, in every organization that it was switched to.
+    ///
+    /// - Returns: Those that had not ended.
+    static func revokeFamily(
+        _ family: ID<Session>,
+        of user: ID<UserEntity>,
         because reason: String,
         at now: Timestamp,
         _ tx: any Transaction
-    ) throws {
-        try tx.run(
+    ) throws -> [ID<Session>] {
+        try tx.values(
             """
-            UPDATE sessions SET revoked_at = \(now), revoked_reason = \(reason)
-            WHERE organization_id = \(organization) AND id = \(session) AND revoked_at IS NULL
+            UPDATE sessions SET revoked_at = \(now), revoked_reason = \(reason), \(ends(now))
+            WHERE user_id = \(user) AND family_id = \(family) AND revoked_at IS NULL RETURNING id
+            """
+        )
+    }
+
+    /// The family of a session; nil when there is no such session of the user.
+    static func family(
+        of session: ID<Session>,
+        in organization: ID<OrganizationEntity>,
+        user: ID<UserEntity>,
+        _ tx: any Transaction
+    ) throws -> ID<Session>? {
+        try tx.value(
+            """
+            SELECT family_id FROM sessions
+            WHERE organization_id = \(organization) AND id = \(session) AND user_id = \(user)
             """
         )
     }
@@ -181,10 +208,15 @@ enum SessionStore {
     ) throws {
         try tx.run(
             """
-            UPDATE sessions SET revoked_at = \(now), revoked_reason = \(reason)
+            UPDATE sessions SET revoked_at = \(now), revoked_reason = \(reason), \(ends(now))
             WHERE user_id = \(user) AND id <> \(session ?? ID<Session>.zero) AND revoked_at IS NULL
             """
         )
+    }
+
+    /// What is revoked has ended, which is what the purge counts from.
+    private static func ends(_ now: Timestamp) -> SQL {
+        "expires_at = CASE WHEN expires_at < \(now) THEN expires_at ELSE \(now) END"
     }
 
     /// Deletes the sessions of a user in one organization.

@@ -92,12 +92,16 @@ struct MeBody: ResponseBody {
         .object([
             .optional("user", UserBody.schema, "When a user calls."),
             .optional("api_key", APIKeyBody.schema, "When an API key calls."),
-            .required("organization", OrganizationBody.schema, "Where the credential acts."),
+            .required(
+                "organization",
+                OrganizationBody.outlineSchema,
+                "Where the credential acts; in full for those who may read it."
+            ),
             .required("role", .nullable(.choice(of: Role.self)), "Of the user in this organization."),
             .required("permissions", .array(of: .choice(Permission.all.map(\.name)))),
             .optional(
                 "memberships",
-                .array(of: BelongingBody.schema, count: 0...10_000),
+                .array(of: BelongingBody.schema),
                 "When a user calls: all their organizations."
             ),
         ])
@@ -116,7 +120,7 @@ struct MeBody: ResponseBody {
             APIKeyBody(key).write(to: &json)
         }
         json.key("organization")
-        OrganizationBody(me.organization).write(to: &json)
+        OrganizationBody(me.organization, inFull: me.permissions.contains(.organizationRead)).write(to: &json)
         json.key("role")
         json.value(role?.rawValue)
         json.key("permissions")

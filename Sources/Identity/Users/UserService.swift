@@ -39,11 +39,12 @@ package struct UserService: Sendable {
                 belongings: []
             )
         }
-        let (user, belongings) = try await database.read(for: .authentication) { tx in
-            guard let user = try UserStore.find(id, in: tx) else { throw UserError.unknown }
-            return (user, try MembershipStore.all(of: id, in: tx))
+        let (user, here, belongings) = try await database.read(for: .authentication) { tx in
+            guard let user = try UserStore.find(id, in: tx),
+                let here = try MembershipStore.place(of: id, in: scope.id, tx)
+            else { throw UserError.unknown }
+            return (user, here, try MembershipStore.all(of: id, in: tx))
         }
-        guard let here = belongings.first(where: { $0.organization.id == scope.id }) else { throw UserError.unknown }
         return Me(
             caller: .user(user, here.role),
             organization: here.organization,
@@ -94,14 +95,17 @@ package struct UserService: Sendable {
         in scope: OrganizationScope
     ) async throws {
         let id = try principal.user
-        try sessions.count(attemptAt: "user:\(id)")
+        let attempt = try sessions.attempts.begin(at: "user:\(id)", from: scope.origin)
         let credential = try await database.read(for: .authentication) { tx in
             try UserStore.credential(of: id, in: tx)
         }
         guard let credential else { throw UserError.unknown }
         try PasswordRules.check(new, email: credential.user.email, at: "/new_password")
-        let isRight = try await passwords.verify(current, against: credential.passwordHash)
+        let isRight = try await attempt.giveBackOnError {
+            try await passwords.verify(current, against: credential.passwordHash)
+        }
         guard isRight, let old = credential.passwordHash else { throw UserError.wrongPassword }
+        attempt.giveBack()
         let hash = try await passwords.hash(new)
         let now = now()
         try await database.write(for: .authentication) { tx in

@@ -73,6 +73,11 @@ struct UserStore {
         ) == 1
     }
 
+    /// Replaces a password, whatever it was.
+    static func setPassword(of id: ID<UserEntity>, to hash: String, at now: Timestamp, in tx: any Transaction) throws {
+        try tx.run("UPDATE users SET password_hash = \(hash), updated_at = \(now) WHERE id = \(id)")
+    }
+
     /// Makes another organization the home of a user.
     static func move(
         _ id: ID<UserEntity>,
