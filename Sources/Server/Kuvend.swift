@@ -13,7 +13,7 @@ struct Kuvend: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             Serve.self, Migrate.self, DemoCommand.self, OpenAPICommand.self, DoctorCommand.self, Backup.self,
-            VersionCommand.self,
+            UserCommand.self, OrganizationCommand.self, VersionCommand.self,
         ]
     )
 }
