@@ -141,6 +141,31 @@ struct IdempotencyTests {
         }
     }
 
+    @Test("where nobody is authenticated a key is refused, and where repeating does no harm it is not read")
+    func notOffered() async throws {
+        let endpoints = [
+            Endpoint.public(.post, "/public", "Sign up", answers: [.noContent]) { _ in .noContent },
+            Endpoint.public(.get, "/public", "Read", answers: [.noContent]) { _ in .noContent },
+            Endpoint.organization(
+                .post,
+                "/search",
+                "Search",
+                permission: nil,
+                answers: [.noContent],
+                idempotent: false
+            ) { _ in .noContent },
+        ]
+        try await withServer(endpoints) { server in
+            let refused = try await server.post("/public", "", key: "k")
+            #expect(refused.status == 400)
+            #expect(refused.code == "request.invalid")
+            #expect(refused.errors == ["Idempotency-Key not_allowed"])
+            #expect(try await server.post("/public", "").status == 204)
+            #expect(try await server.get("/public", headers: [("Idempotency-Key", "k")]).status == 204)
+            #expect(try await server.post("/search", "", key: "k").status == 204)
+        }
+    }
+
     @Test("requests that meet run once; the others are told to wait", arguments: TestDatabase.kinds)
     func race(on kind: TestDatabase.Kind) async throws {
         try await withProbe(on: kind) { probe, run, call in

@@ -63,6 +63,11 @@ extension Endpoint {
     /// Whether a known state is answered with 304.
     var offersNotModified: Bool { method == .get && answers.contains { $0.status == 200 && $0.isTagged } }
 
+    /// Whether an `Idempotency-Key` is refused, rather than left unread as where a repeated request does no harm.
+    ///
+    /// Who calls without a credential has nothing that a key could belong to, and must not believe to be protected.
+    var refusesIdempotencyKey: Bool { method == .post && !isAuthenticated }
+
     /// Whether it may answer with a stream, which is meant to take long.
     var streams: Bool {
         answers.contains { if case .events = $0.content { true } else { false } }

@@ -158,6 +158,15 @@ func checkHeaders(_ headers: HTTPFields, for route: Route) throws(Problem) {
         guard let value = headers[rule.name], !rule.fits(value) else { continue }
         errors.append(FieldError(pointer: rule.name.rawName, code: "format", detail: rule.expectation))
     }
+    if route.refusesIdempotencyKey, headers.contains(.idempotencyKey) {
+        errors.append(
+            FieldError(
+                pointer: HTTPField.Name.idempotencyKey.rawName,
+                code: "not_allowed",
+                detail: "is not offered where nobody is authenticated"
+            )
+        )
+    }
     guard errors.isEmpty else { throw .invalid(errors) }
 }
 

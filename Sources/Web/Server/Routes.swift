@@ -9,12 +9,14 @@ final class Route: Sendable {
     let bodyLimit: Int
     let headerRules: [HeaderRule]
     let streams: Bool
+    let refusesIdempotencyKey: Bool
 
     init(_ endpoint: Endpoint, meters: RouteMeters, bodyLimit: Int) {
         self.endpoint = endpoint
         self.meters = meters
         headerRules = endpoint.headerRules
         streams = endpoint.streams
+        refusesIdempotencyKey = endpoint.refusesIdempotencyKey
         self.bodyLimit = endpoint.bodyLimit ?? bodyLimit
         parameters = Self.parameters(of: endpoint.path)
     }
