@@ -134,7 +134,10 @@ package struct Settings: Sendable {
         case "on": break
         case "off":
             web.apiRate = nil
+            web.organizationRate = nil
             web.authenticationRate = nil
+            web.failedAuthenticationRate = nil
+            web.readinessInterval = .zero
         case let other: throw SettingError(.rateLimits, other ?? "", "is neither on nor off")
         }
         web.allowedOrigins = values.list(.allowedOrigins)

@@ -14,12 +14,80 @@ package struct ReadinessCheck: Sendable {
     }
 }
 
+/// Asks the checks, once for all who want to know at the same time and soon after.
+///
+/// Anybody may ask whether the server is ready, so that must not cost more than one question a second.
+actor Readiness {
+    typealias Result = (name: String, passes: Bool)
+
+    /// A check that takes longer counts as failed.
+    private static let patience = Duration.seconds(2)
+
+    private let checks: [ReadinessCheck]
+    private let interval: Duration
+    private let now: @Sendable () -> ContinuousClock.Instant
+    private var last: (results: [Result], time: ContinuousClock.Instant)?
+    private var isAsking = false
+    private var others: [CheckedContinuation<[Result], Never>] = []
+
+    init(
+        _ checks: [ReadinessCheck],
+        interval: Duration,
+        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+    ) {
+        self.checks = checks
+        self.interval = interval
+        self.now = now
+    }
+
+    /// In the order of the checks.
+    func results() async -> [Result] {
+        if let last, now() - last.time < interval { return last.results }
+        if isAsking { return await withCheckedContinuation { others.append($0) } }
+        isAsking = true
+        let results = await Self.ask(checks)
+        last = (results, now())
+        isAsking = false
+        for other in others { other.resume(returning: results) }
+        others = []
+        return results
+    }
+
+    /// How many wait for the answers to somebody else's question; for tests.
+    var waiting: Int { others.count }
+
+    private static func ask(_ checks: [ReadinessCheck]) async -> [Result] {
+        let passed = await withTaskGroup(of: (Int, Bool).self) { group in
+            for (index, check) in checks.enumerated() { group.addTask { (index, await passes(check)) } }
+            return await group.reduce(into: [Int: Bool]()) { $0[$1.0] = $1.1 }
+        }
+        return checks.enumerated().map { ($1.name, passed[$0] == true) }
+    }
+
+    private static func passes(_ check: ReadinessCheck) async -> Bool {
+        await withTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                do {
+                    try await check.check()
+                    return true
+                } catch {
+                    return false
+                }
+            }
+            group.addTask {
+                try? await Task.sleep(for: patience)
+                return false
+            }
+            let passes = await group.next() ?? false
+            group.cancelAll()
+            return passes
+        }
+    }
+}
+
 /// What operators and their machines ask: `/healthz`, `/readyz` and `/metrics`.
 struct Operations: Sendable {
-    /// A check that takes longer counts as failed.
-    static let patience = Duration.seconds(2)
-
-    let checks: [ReadinessCheck]
+    let readiness: Readiness
     let metrics: PrometheusRegistry
     /// What `/metrics` asks for, if anything.
     let token: Secret?
@@ -66,43 +134,20 @@ struct Operations: Sendable {
     }
 
     private func ready(_ call: PublicCall) async -> Reply {
-        let results = await withTaskGroup(of: (Int, Bool).self) { group in
-            for (index, check) in checks.enumerated() { group.addTask { (index, await passes(check)) } }
-            return await group.reduce(into: [Int: Bool]()) { $0[$1.0] = $1.1 }
-        }
-        let isReady = results.values.allSatisfy(\.self)
+        let results = await readiness.results()
+        let isReady = results.allSatisfy(\.passes)
         return .json(status: isReady ? .ok : .serviceUnavailable) { json in
             json.beginObject()
             json.key("status")
             json.value(isReady ? "ready" : "not_ready")
             json.key("checks")
             json.beginObject()
-            for (index, check) in checks.enumerated() {
-                json.key(check.name)
-                json.value(results[index] == true ? "ok" : "failing")
+            for result in results {
+                json.key(result.name)
+                json.value(result.passes ? "ok" : "failing")
             }
             json.endObject()
             json.endObject()
-        }
-    }
-
-    private func passes(_ check: ReadinessCheck) async -> Bool {
-        await withTaskGroup(of: Bool.self) { group in
-            group.addTask {
-                do {
-                    try await check.check()
-                    return true
-                } catch {
-                    return false
-                }
-            }
-            group.addTask {
-                try? await Task.sleep(for: Self.patience)
-                return false
-            }
-            let passes = await group.next() ?? false
-            group.cancelAll()
-            return passes
         }
     }
 

@@ -8,16 +8,7 @@ import Synchronization
 /// Memory is bounded by two generations: when the young one is full it becomes the old one, whose keys count as unused
 /// unless they come back before the next turn. Forgetting a key can only give it tokens.
 package final class RateLimiter<Key: Hashable & Sendable>: Sendable {
-    package struct Decision: Sendable, Hashable {
-        package let isAllowed: Bool
-        package let limit: Int
-        /// Whole tokens left.
-        package let remaining: Int
-        /// Whole seconds, rounded up, until the bucket is full.
-        package let resetSeconds: Int
-        /// Whole seconds, rounded up, until the next token; 0 when allowed.
-        package let retryAfterSeconds: Int
-    }
+    package typealias Decision = RateDecision
 
     private let limit: Int
     /// Nanoseconds in which the whole bucket refills, and in which one token does.
@@ -51,7 +42,12 @@ package final class RateLimiter<Key: Hashable & Sendable>: Sendable {
     }
 
     /// Uses one token of a key, if it has one.
-    package func take(_ key: Key) -> Decision {
+    package func take(_ key: Key) -> Decision { decide(key, takes: true) }
+
+    /// What `take` would say, without using a token.
+    package func look(at key: Key) -> Decision { decide(key, takes: false) }
+
+    private func decide(_ key: Key, takes: Bool) -> Decision {
         let time = (now() - start).wholeNanoseconds
         return state.withLock { state in
             let full = max(state.young[key] ?? state.old[key] ?? time, time)
@@ -66,11 +62,13 @@ package final class RateLimiter<Key: Hashable & Sendable>: Sendable {
                     retryAfterSeconds: max(1, seconds(wait))
                 )
             }
-            if state.young.count >= capacity / 2, state.young[key] == nil {
-                state.old = state.young
-                state.young = [:]
+            if takes {
+                if state.young.count >= capacity / 2, state.young[key] == nil {
+                    state.old = state.young
+                    state.young = [:]
+                }
+                state.young[key] = next
             }
-            state.young[key] = next
             return Decision(
                 isAllowed: true,
                 limit: limit,
@@ -87,6 +85,18 @@ package final class RateLimiter<Key: Hashable & Sendable>: Sendable {
     private func seconds(_ nanoseconds: Int64) -> Int {
         Int(nanoseconds / 1_000_000_000) + (nanoseconds % 1_000_000_000 > 0 ? 1 : 0)
     }
+}
+
+/// Whether a key had a token, and when it has the next ones.
+package struct RateDecision: Sendable, Hashable {
+    package let isAllowed: Bool
+    package let limit: Int
+    /// Whole tokens left.
+    package let remaining: Int
+    /// Whole seconds, rounded up, until the bucket is full.
+    package let resetSeconds: Int
+    /// Whole seconds, rounded up, until the next token; 0 when allowed.
+    package let retryAfterSeconds: Int
 }
 
 extension Duration {

@@ -1,7 +1,10 @@
 import Kernel
 import Metrics
+import Storage
+import Synchronization
 import Testing
-import Web
+
+@testable import Web
 
 private struct Down: Error {}
 
@@ -105,6 +108,50 @@ struct ObservabilityTests {
         }
         try await withServer([], readiness: [ReadinessCheck("database") {}]) { server async throws in
             #expect(try await server.get("/readyz", token: nil).status == 200)
+        }
+    }
+
+    @Test("readiness is asked for once a second, and once for all who ask together", .timeLimit(.minutes(5)))
+    func sharedReadiness() async {
+        let clock = TestClock()
+        let asked = Mutex(0)
+        let (ends, end) = AsyncStream.makeStream(of: Void.self)
+        let check = ReadinessCheck("database") {
+            asked.withLock { $0 += 1 }
+            for await _ in ends {}
+        }
+        let readiness = Readiness([check], interval: .seconds(1), now: { clock.now })
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<5 { group.addTask { #expect(await readiness.results().map(\.name) == ["database"]) } }
+            while await readiness.waiting < 4 { await Task.yield() }
+            end.finish()
+        }
+        #expect(asked.withLock { $0 } == 1)
+        _ = await readiness.results()
+        #expect(asked.withLock { $0 } == 1)
+        clock.advance(by: .seconds(1))
+        _ = await readiness.results()
+        #expect(asked.withLock { $0 } == 2)
+    }
+
+    @Test("what is refused on purpose is no error in the log")
+    func refusals() async throws {
+        func endpoint(_ path: String, _ error: any Error) -> Endpoint {
+            Endpoint.public(.get, path, "Fail", answers: [.noContent]) { _ in throw error }
+        }
+        let endpoints = [
+            endpoint("/busy", Problem(.unavailable, "thing.busy", "Come back later.", retryAfterSeconds: 2)),
+            endpoint("/away", StorageError.unavailable("the disk is full")), endpoint("/broken", Down()),
+        ]
+        try await withServer(endpoints) { server async throws in
+            #expect(try await server.get("/busy").status == 503)
+            let log = server.logs.text
+            #expect(log.contains("debug request refused code=thing.busy"))
+            #expect(!log.contains("error "))
+            #expect(try await server.get("/away").status == 503)
+            #expect(try await server.get("/broken").status == 500)
+            let errors = server.logs.text.split(separator: "\n").filter { $0.hasPrefix("error request failed") }
+            #expect(errors.count == 2)
         }
     }
 

@@ -202,7 +202,7 @@ extension Endpoint {
         if method != .get { kinds.append(.conflict) }
         if isIdempotent { kinds += [.inFlight, .responseLost, .keyReused] }
         if edits { kinds.append(.preconditionFailed) }
-        if rateLimit != .none { kinds.append(.rateLimited) }
+        if rateLimit != .none || isAuthenticated { kinds.append(.rateLimited) }
         if streams, isAuthenticated { kinds.append(.tooManyStreams) }
         kinds += problems
         kinds += [.internal, .unavailable]

@@ -16,6 +16,8 @@ struct Responder: Sendable {
     let cors: CORS
     let gzip: Gzip?
     let apiLimiter: RateLimiter<CallerKey>?
+    let organizationLimiter: RateLimiter<ID<OrganizationEntity>>?
+    let failedAuthentications: FailedAuthentications?
     let authenticationLimiter: RateLimiter<CallerKey>?
     let bodies: BodyBudget
     let streams: OpenStreams
@@ -34,7 +36,7 @@ struct Responder: Sendable {
     private struct Progress {
         var route: Route?
         var principal: Principal?
-        var rate: RateLimiter<CallerKey>.Decision?
+        var rate: RateDecision?
         var body: BodyBudget.Share?
         var stream: OpenStreams.Place?
     }
@@ -119,9 +121,9 @@ struct Responder: Sendable {
             let incoming = try await read(request, route, values, target, origin, for: caller, &progress)
             return try await handler(PublicCall(request: incoming))
         case .organization(let handler):
-            let principal = try await authenticate(request.headers, origin)
+            let principal = try await authenticate(request.headers, origin, client)
             progress.principal = principal
-            try limit(endpoint, as: .actor(principal.actor), client, &progress)
+            try limit(endpoint, as: .actor(principal.actor), of: principal.organization, client, &progress)
             if let permission = endpoint.permission, !principal.permissions.contains(permission) {
                 throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
             }
@@ -164,33 +166,65 @@ struct Responder: Sendable {
         )
     }
 
-    private func authenticate(_ headers: HTTPFields, _ origin: RequestOrigin) async throws -> Principal {
-        guard let bearer = headers[.authorization].flatMap(bearerToken) else {
+    private func authenticate(
+        _ headers: HTTPFields,
+        _ origin: RequestOrigin,
+        _ client: ClientAddress?
+    ) async throws -> Principal {
+        let bearer = headers[.authorization].flatMap(bearerToken)
+        guard let failedAuthentications else { return try await principal(of: bearer, origin) }
+        let attempt = FailedAuthentications.Attempt(bearer, from: client?.rateLimitKey)
+        let isKnown = failedAuthentications.knows(attempt)
+        if !isKnown, let seconds = failedAuthentications.secondsToWait(attempt) {
+            throw Self.rateLimited(retryAfter: seconds)
+        }
+        do {
+            let principal = try await principal(of: bearer, origin)
+            if !isKnown { failedAuthentications.succeeded(attempt) }
+            return principal
+        } catch let error as any ProblemConvertible where error.problem.status == .unauthorized {
+            failedAuthentications.failed(attempt)
+            throw error
+        }
+    }
+
+    private func principal(of bearer: Secret?, _ origin: RequestOrigin) async throws -> Principal {
+        guard let bearer else {
             throw Problem(.unauthorized, "auth.required", "Send a token or an API key as: Authorization: Bearer …")
         }
         return try await authenticator.authenticate(bearer, origin)
     }
 
+    private static func rateLimited(retryAfter seconds: Int) -> Problem {
+        Problem(
+            .tooManyRequests,
+            "rate_limit.exceeded",
+            "Too many requests. Try again later.",
+            retryAfterSeconds: seconds
+        )
+    }
+
     private func limit(
         _ endpoint: Endpoint,
         as caller: CallerKey,
+        of organization: ID<OrganizationEntity>? = nil,
         _ client: ClientAddress?,
         _ progress: inout Progress
     ) throws(Problem) {
         guard endpoint.rateLimit != .none else { return }
         if let decision = apiLimiter?.take(caller) { progress.rate = decision }
+        if let organization, progress.rate?.isAllowed != false,
+            let decision = organizationLimiter?.take(organization), !decision.isAllowed
+        {
+            progress.rate = decision
+        }
         if endpoint.rateLimit == .authentication, progress.rate?.isAllowed != false,
             let decision = authenticationLimiter?.take(.address(client?.rateLimitKey))
         {
             progress.rate = decision
         }
         if let rate = progress.rate, !rate.isAllowed {
-            throw Problem(
-                .tooManyRequests,
-                "rate_limit.exceeded",
-                "Too many requests. Try again later.",
-                retryAfterSeconds: rate.retryAfterSeconds
-            )
+            throw Self.rateLimited(retryAfter: rate.retryAfterSeconds)
         }
     }
 
@@ -304,8 +338,10 @@ struct Responder: Sendable {
             default: Problem(.internalError, "internal", "Something went wrong on our side.")
             }
         if problem.status.rawValue >= 500 {
-            logger.error(
-                "request failed",
+            let isDeliberate = problem.status == .unavailable && !(error is StorageError)
+            logger.log(
+                level: isDeliberate ? .debug : .error,
+                isDeliberate ? "request refused" : "request failed",
                 metadata: [
                     "request_id": .string(origin.requestID), "route": .string(route?.endpoint.path ?? "none"),
                     "code": .string(problem.code), "error.type": .string(Self.describe(error)),

@@ -45,8 +45,14 @@ package struct WebConfiguration: Sendable {
 
     /// Per caller; nil for none.
     package var apiRate: Rate? = Rate(6_000, per: .seconds(60))
+    /// Per organization, for all its callers together; nil for none.
+    package var organizationRate: Rate? = Rate(60_000, per: .seconds(60))
+    /// Of answers 401 per client address, after which credentials that are new to it are not looked at; nil for none.
+    package var failedAuthenticationRate: Rate? = Rate(60, per: .seconds(60))
     /// Per client address on endpoints that check credentials; nil for none.
     package var authenticationRate: Rate? = Rate(10, per: .seconds(60))
+    /// For how long `/readyz` repeats what its checks said.
+    package var readinessInterval = Duration.seconds(1)
     /// Whose `X-Forwarded-For` is believed.
     package var trustedProxies: [AddressBlock] = []
 

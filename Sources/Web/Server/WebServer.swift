@@ -43,7 +43,11 @@ package struct WebServer: Service {
         )
         let all =
             endpoints + description.endpoints
-            + Operations(checks: readiness, metrics: metrics, token: configuration.metricsToken).endpoints
+            + Operations(
+                readiness: Readiness(readiness, interval: configuration.readinessInterval),
+                metrics: metrics,
+                token: configuration.metricsToken
+            ).endpoints
         let routes = all.map { endpoint in
             let meters = RouteMeters(method: endpoint.method.rawValue, route: endpoint.path, factory: metrics)
             return Route(endpoint, meters: meters, bodyLimit: configuration.bodyLimit)
@@ -60,6 +64,8 @@ package struct WebServer: Service {
             cors: CORS(configuration.allowedOrigins),
             gzip: configuration.gzipLevel > 0 ? Gzip(level: configuration.gzipLevel) : nil,
             apiLimiter: configuration.apiRate.map { RateLimiter($0.limit, per: $0.period) },
+            organizationLimiter: configuration.organizationRate.map { RateLimiter($0.limit, per: $0.period) },
+            failedAuthentications: configuration.failedAuthenticationRate.map { FailedAuthentications($0) },
             authenticationLimiter: configuration.authenticationRate.map { RateLimiter($0.limit, per: $0.period) },
             bodies: BodyBudget(configuration.bodyBudget, largestBody: routes.map(\.bodyLimit).max() ?? 0),
             streams: OpenStreams(
