@@ -20,7 +20,7 @@ struct ClaimPlan: Sendable {
     /// How far one claim looks for work, since it holds SQLite's only writer while it does.
     struct Reach: Sendable {
         /// Due jobs, the first ones.
-        var window = 256
+        var window = 128
         /// Organizations, in each of the two parts of a round.
         var steps = 1_000
     }
