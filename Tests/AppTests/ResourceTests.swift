@@ -612,6 +612,63 @@ struct ResourceTests {
         }
     }
 
+    @Test("people are invited, join and leave", arguments: TestDatabase.kinds)
+    func invitations(on kind: TestDatabase.Kind) async throws {
+        try await withApp(on: kind, roles: "http") { app in
+            let owner = try await app.signUp("Kafe Tirana")
+            let ben = try await app.signUp("Other")
+            let email = try #require(try await ben.get("/api/v1/me").json["user"]?["email"]?.string)
+            let added = try await owner.post(
+                "/api/v1/members",
+                ["email": .string(email), "name": "Ben", "role": "admin", "password": "correct horse battery"]
+            )
+            expect(added, 409, "member.account_exists")
+
+            let path = "/api/v1/invitations"
+            let invitation = try await owner.post(path, ["email": .string(email.uppercased()), "role": "member"])
+            expect(invitation, 201)
+            #expect(invitation.json["email"]?.string == email && invitation.json["invited_by"]?.string == owner.user)
+            let code = try #require(invitation.json["code"])
+            let read = try await owner.get("\(path)/\(invitation.id)")
+            expect(read, 200)
+            #expect(read.json["code"] == nil)
+            #expect(try await walk(owner, path, limit: 1) == [invitation.id])
+            let stranger = try await app.signUp("Third")
+            let memberships = "/api/v1/me/memberships"
+            expect(try await stranger.post(memberships, ["code": code]), 404, "invitation.not_found")
+            let accepted = try await ben.post(memberships, ["code": code])
+            expect(accepted, 201)
+            #expect(accepted.json["organization_id"]?.string == owner.organization)
+            expect(try await ben.post(memberships, ["code": code]), 404, "invitation.not_found")
+            #expect(try await walk(owner, "/api/v1/members", limit: 1, key: "user_id") == [owner.user, ben.user])
+            let switched = try await ben.post("/api/v1/auth/switch", ["organization_id": .string(owner.organization)])
+            expect(switched, 200)
+            expect(try await ben.delete("\(memberships)/\(owner.organization)"), 204)
+            expect(try await ben.delete("\(memberships)/\(owner.organization)"), 404, "organization.not_found")
+            expect(try await owner.delete("\(memberships)/\(owner.organization)"), 409, "member.last_owner")
+            let there = TestClient(
+                app: app,
+                token: switched.json["access_token"]?.string,
+                organization: owner.organization,
+                user: ben.user
+            )
+            expect(try await there.get("/api/v1/channels"), 401, "auth.invalid_token")
+
+            let second = try await owner.post(path, ["email": "cora@example.com", "role": "member"])
+            let join: JSON = [
+                "code": second.json["code"] ?? .null, "name": "Cora", "password": "correct horse battery",
+            ]
+            let joined = try await app.stranger.post("/api/v1/auth/join", join)
+            expect(joined, 201)
+            #expect(joined.json["organization"]?["id"]?.string == owner.organization)
+            #expect(joined.json["user"]?["role"] == "member")
+            expect(try await app.stranger.post("/api/v1/auth/join", join), 404, "invitation.not_found")
+            let third = try await owner.post(path, ["email": "dora@example.com", "role": "member"])
+            expect(try await owner.delete("\(path)/\(third.id)"), 204)
+            expect(try await owner.delete("\(path)/\(third.id)"), 404, "invitation.not_found")
+        }
+    }
+
     @Test("plans are open to everybody, usage counts what happens", arguments: TestDatabase.kinds)
     func plansAndUsage(on kind: TestDatabase.Kind) async throws {
         try await withApp(on: kind, roles: "http") { app in
