@@ -34,6 +34,7 @@ package struct Node: Sendable {
     /// - Parameters:
     ///   - database: Open and migrated; `run()` closes it.
     ///   - metrics: Where the process's metrics go, shown at `/metrics`.
+    ///   - jitter: Spreads what is tried again; from -1 to 1.
     ///   - onRunning: Told the port once the server listens.
     package init(
         settings: Settings,
@@ -42,6 +43,7 @@ package struct Node: Sendable {
         metrics: PrometheusRegistry,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp = { .now() },
+        jitter: @escaping @Sendable () -> Double = { .random(in: -1...1) },
         onRunning: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
     ) async throws {
         self.settings = settings
@@ -108,7 +110,7 @@ package struct Node: Sendable {
         agents.register(in: &registry)
         registry.handle(HousekeepingJob.self) { _, _ in try await housekeeping.run() }
 
-        runner = try JobRunner(database: database, registry: registry, logger: logger, now: now)
+        runner = try JobRunner(database: database, registry: registry, logger: logger, now: now, jitter: jitter)
         scheduler = Scheduler(
             database: database,
             schedules: IdentityModule.schedules + BillingModule.schedules + Housekeeping.schedules,

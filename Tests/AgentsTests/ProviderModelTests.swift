@@ -288,9 +288,9 @@ struct ProviderModelTests {
     @Test("a provider that cannot be reached")
     func unreachable() async throws {
         try await withModel { setting in
-            let port = try await SimulatedServer { _ in .simulated(200) }.withPort { $0 }
+            let port = try ReservedPort()
             let model = try setting.model {
-                if let url = try? OutboundURL("http://127.0.0.1:\(port)/v1") { $0.endpoint.baseURL = url }
+                if let url = try? OutboundURL("http://127.0.0.1:\(port.number)/v1") { $0.endpoint.baseURL = url }
             }
             let result = try await outcome(of: model, request()).result
             #expect(result.failure?.kind == .unreachable)

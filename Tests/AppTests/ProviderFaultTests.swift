@@ -79,11 +79,9 @@ struct ProviderFaultTests {
 
     @Test("cannot be reached, and then can", arguments: TestDatabase.kinds)
     func refusedConnection(on kind: TestDatabase.Kind) async throws {
-        // A port at which nobody listens any more.
-        let address = try await withOpenAISimulator { $0.baseURL }
-        let port = try #require(address.split(separator: ":").last?.split(separator: "/").first.flatMap { Int($0) })
-        let simulator = OpenAISimulator(port: port)
-        try await withDesk(on: kind, simulator, at: address) { desk in
+        let reserved = try ReservedPort()
+        let simulator = OpenAISimulator(port: reserved.number)
+        try await withDesk(on: kind, simulator, at: simulator.baseURL) { desk in
             let question = try await desk.ask("Where is my order?")
             #expect(try await desk.work() == 1)
             let state = try await desk.state()
@@ -94,6 +92,7 @@ struct ProviderFaultTests {
                 #expect(try await desk.work() == 1)
                 try await desk.expectAnswers(to: [question])
             }
+            withExtendedLifetime(reserved) {}
         }
     }
 

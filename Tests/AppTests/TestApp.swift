@@ -227,6 +227,7 @@ func withApp<Value: Sendable>(
         metrics: PrometheusRegistry(),
         logger: logger,
         now: now,
+        jitter: { 0 },
         onRunning: { port in continuation.yield(port) }
     )
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup)

@@ -298,10 +298,10 @@ struct OutboundClientTests {
 
     @Test("a refused connection fails at once and is transient")
     func refused() async throws {
-        let port = try await SimulatedServer { _ in .simulated(200) }.withPort { $0 }
+        let port = try ReservedPort()
         try await withClient { client in
             let start = ContinuousClock.now
-            await #expect(throws: OutboundError.connectFailed) { try await client.send(request(port)) }
+            await #expect(throws: OutboundError.connectFailed) { try await client.send(request(port.number)) }
             #expect(start.duration(to: .now) < .seconds(15))
             #expect(OutboundError.connectFailed.isTransient)
         }

@@ -80,7 +80,10 @@ package struct ConversationService: Sendable {
     }
 
     package func get(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Conversation {
-        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).get(id) }
+        guard let conversation = try await database.fetch(ConversationStore.find(id, in: scope), in: scope) else {
+            throw ConversationError.unknown(id)
+        }
+        return conversation
     }
 
     /// One page as encoded JSON, newest first.

@@ -51,10 +51,12 @@ package struct ConversationStore {
         exclusive, external_id, metadata, last_message_at, created_at, updated_at
         """
 
+    static func find(_ id: Conversation.Identifier, in scope: OrganizationScope) -> Query<Conversation?> {
+        .first("SELECT \(columns) FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)")
+    }
+
     package func find(_ id: Conversation.Identifier) throws -> Conversation? {
-        try tx.first(
-            "SELECT \(Self.columns) FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)"
-        )
+        try tx.fetch(Self.find(id, in: scope))
     }
 
     /// The conversation, held until the transaction ends: others who want to change it wait.

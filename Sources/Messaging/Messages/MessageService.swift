@@ -83,7 +83,9 @@ package struct MessageService: Sendable {
         of conversation: Conversation.Identifier,
         in scope: OrganizationScope
     ) async throws -> Message {
-        try await database.read(scope) { tx in try MessageStore(tx: tx, scope: scope).get(id, in: conversation) }
+        let message = try await database.fetch(MessageStore.find(id, in: conversation, of: scope), in: scope)
+        guard let message else { throw MessageError.unknown(id) }
+        return message
     }
 
     /// The sequence of the newest entry of a conversation's stream.

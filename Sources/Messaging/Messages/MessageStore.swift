@@ -25,15 +25,17 @@ package struct MessageStore {
 
     static let columns: SQL = "id, conversation_id, direction, role, content, external_id, metadata, created_at"
 
-    func get(_ id: ID<Message>, in conversation: Conversation.Identifier) throws -> Message {
-        let message: Message? = try tx.first(
+    static func find(
+        _ id: ID<Message>,
+        in conversation: Conversation.Identifier,
+        of scope: OrganizationScope
+    ) -> Query<Message?> {
+        .first(
             """
-            SELECT \(Self.columns) FROM messages
+            SELECT \(columns) FROM messages
             WHERE organization_id = \(scope.id) AND id = \(id) AND conversation_id = \(conversation)
             """
         )
-        guard let message else { throw MessageError.unknown(id) }
-        return message
     }
 
     package func insert(_ message: Message) throws {

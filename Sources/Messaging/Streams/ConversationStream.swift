@@ -25,9 +25,10 @@ package struct ConversationStream: Sendable {
         var looks = 0
         while !Task.isCancelled {
             let after = place
-            let entries = try await database.read(scope) { tx in
-                try StreamStore(tx: tx, scope: scope).entries(of: conversation, after: after, limit: 100)
-            }
+            let entries = try await database.fetch(
+                StreamStore.entries(of: conversation, after: after, limit: 100, in: scope),
+                in: scope
+            )
             for entry in entries {
                 guard try await deliver(entry) else { return }
                 place = entry.sequence
@@ -41,6 +42,6 @@ package struct ConversationStream: Sendable {
     }
 
     private func exists(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Bool {
-        try await database.read(scope) { tx in try ConversationStore(tx: tx, scope: scope).find(id) != nil }
+        try await database.fetch(ConversationStore.find(id, in: scope), in: scope) != nil
     }
 }

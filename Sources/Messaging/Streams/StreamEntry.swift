@@ -92,12 +92,13 @@ package struct StreamStore {
     }
 
     /// Entries after a place, in order, with the messages that they name.
-    func entries(
+    static func entries(
         of conversation: Conversation.Identifier,
         after sequence: Int64,
-        limit: Int
-    ) throws -> [StreamEntry] {
-        try tx.rows(
+        limit: Int,
+        in scope: OrganizationScope
+    ) -> Query<[StreamEntry]> {
+        Query(
             """
             SELECT e.sequence, e.type, e.data,
                 m.id, m.conversation_id, m.direction, m.role, m.content, m.external_id, m.metadata, m.created_at
@@ -106,18 +107,21 @@ package struct StreamStore {
             WHERE e.organization_id = \(scope.id) AND e.conversation_id = \(conversation) AND e.sequence > \(sequence)
             ORDER BY e.sequence LIMIT \(limit: limit)
             """
-        ) { row in
-            let sequence: Int64 = try row.next()
-            let kind: StreamEntry.Kind = try row.next()
-            var json = JSONWriter(reservingCapacity: 512)
-            if row.source.isNull(3) {
-                if let data = try row.nextJSONBytes() { json.raw(data) } else { json.null() }
-            } else {
-                row.skip()
-                let message = try Message(row: &row)
-                MessageBody(message).write(to: &json)
+        ) { rows in
+            var entries: [StreamEntry] = []
+            while var row = try rows.next() {
+                let sequence: Int64 = try row.next()
+                let kind: StreamEntry.Kind = try row.next()
+                var json = JSONWriter(reservingCapacity: 512)
+                if row.source.isNull(3) {
+                    try row.copyJSON(to: &json)
+                } else {
+                    row.skip()
+                    try MessageBody.write(row: &row, to: &json)
+                }
+                entries.append(StreamEntry(sequence: sequence, kind: kind, data: json.bytes))
             }
-            return StreamEntry(sequence: sequence, kind: kind, data: json.bytes)
+            return entries
         }
     }
 }
