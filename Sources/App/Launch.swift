@@ -5,6 +5,10 @@ import Storage
 import UnixSignals
 package import Web
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// Starts a node the way `kuvend serve` does: checks, opens, connects, and writes down the port.
 package enum Launch {
     package struct Failure: Error, CustomStringConvertible {
@@ -20,6 +24,7 @@ package enum Launch {
     ) async throws {
         let (ports, opened) = AsyncStream.makeStream(of: Int.self)
         for warning in settings.warnings { logger.warning("\(warning)") }
+        raiseFileLimit()
         try makeDataDirectory(settings.dataDirectory)
         let secretKey = try settings.secretKey ?? SecretKeyFile.load(in: settings.dataDirectory)
         let database = try await Databases.open(
@@ -60,6 +65,17 @@ package enum Launch {
             try await node.run(gracefulShutdownSignals: [.sigterm, .sigint])
             group.cancelAll()
         }
+    }
+
+    /// Lets the process have as many open files, and so connections, as the system allows it, not only those of a shell.
+    private static func raiseFileLimit() {
+        #if canImport(Glibc)
+        var limit = rlimit()
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(files, &limit)
+        #endif
     }
 
     /// Refuses a database that is not of this version, and rights that are too wide.
