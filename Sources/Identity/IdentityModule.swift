@@ -109,7 +109,9 @@ package struct IdentityModule: Sendable {
     /// What Web asks for each authenticated request.
     package var authenticator: Authenticator {
         let credentials = credentials
-        return Authenticator { bearer, _ in try await credentials.authenticate(bearer) }
+        return Authenticator(isLookedUp: { $0.exposed.hasPrefix(APIKeyToken.prefix) }) { bearer, _ in
+            try await credentials.authenticate(bearer)
+        }
     }
 
     package static let events = IdentityEvents.all

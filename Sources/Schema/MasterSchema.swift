@@ -379,7 +379,8 @@ enum MasterSchema {
             ON document_chunks (organization_id, training_id, ordinal)
             """,
             "CREATE INDEX document_chunks_source_idx ON document_chunks (organization_id, knowledge_source_id)",
-            RowSecurity.postgres("ALTER TABLE document_chunks ALTER COLUMN embedding_vector SET STORAGE PLAIN"),
+            // Vectors are searched in memory. Out of line they leave the rows narrow for the ranking by words.
+            RowSecurity.postgres("ALTER TABLE document_chunks ALTER COLUMN embedding_vector SET STORAGE EXTERNAL"),
         ] + FullText.index("document_chunks", column: "content")
             + RowSecurity.tenant("knowledge_sources") + RowSecurity.tenant("knowledge_documents")
             + RowSecurity.tenant("document_chunks")

@@ -74,6 +74,38 @@ import Web
         }
     }
 
+    @Test("an invitation is worth what its maker may still give", arguments: TestDatabase.kinds)
+    func demotedMaker(on kind: TestDatabase.Kind) async throws {
+        try await withNode(on: kind) { node in
+            let ana = try await node.signUp("ana")
+            let ben = try await node.signUp("ben", organization: "Other")
+            let dora = try await node.signUp("dora", organization: "Third")
+            let (owner, scope) = try await node.call(ana.accessToken)
+            let entry = try await node.invite("ben", as: .admin, by: ana)
+            _ = try await node.identity.invitations.accept(entry, by: node.call(ben.accessToken).0)
+            let admin = try await node.logIn("ben", to: ana.organization.id)
+
+            let code = try await node.invite("dora", as: .admin, by: admin)
+            let joining = try await node.invite("cora", as: .admin, by: admin)
+            let (guest, _) = try await node.call(dora.accessToken)
+            _ = try await node.identity.memberships.change(ben.user.id, to: .member, by: owner, in: scope)
+            #expect(
+                try await refusalCode { try await node.identity.invitations.accept(code, by: guest) }
+                    == "invitation.not_found"
+            )
+            try await node.identity.memberships.remove(ben.user.id, by: owner, in: scope)
+            #expect(
+                try await refusalCode {
+                    try await node.identity.sessions.join(
+                        Joining(code: joining, name: "Cora", password: Node.password)
+                    )
+                } == "invitation.not_found"
+            )
+            let again = try await node.invite("dora", as: .admin, by: ana)
+            #expect(try await node.identity.invitations.accept(again, by: guest).role == .admin)
+        }
+    }
+
     @Test("who has no account joins with the code, and has the organization as home", arguments: TestDatabase.kinds)
     func join(on kind: TestDatabase.Kind) async throws {
         try await withNode(on: kind) { node in

@@ -113,6 +113,14 @@ package struct InvitationService: Sendable {
         guard let invitation = try InvitationStore(tx: tx, scope: scope).take(open.invitation.id, at: now) else {
             throw InvitationError.unknown
         }
+        // It is worth no more than what its maker may still give.
+        if let inviter = invitation.invitedBy {
+            let role = try MembershipStore(tx: tx, scope: scope).role(of: inviter)
+            let authority = Authority(permissions: role.map(RoleMatrix.permissions(of:)) ?? [], isPerson: true)
+            guard authority.permissions.contains(.membersWrite), authority.covers(invitation.role) else {
+                throw InvitationError.unknown
+            }
+        }
         let organization = try OrganizationStore(tx: tx, scope: scope).get()
         guard organization.status == .active else { throw InvitationError.unknown }
         try tx.record(.invitation(IdentityEvents.invitationAccepted, invitation), in: scope, now: now)

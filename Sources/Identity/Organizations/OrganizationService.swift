@@ -20,10 +20,18 @@ package struct OrganizationService: Sendable {
     ) async throws -> Organization {
         try Slug.check(new.slug, at: "/slug")
         let now = now()
-        let repeated = request.flatMap { Self.id(of: new, requestedIn: $0) }
+        var repeated = request.flatMap { Self.id(of: new, requestedIn: $0) }
+        if let known = repeated {
+            let scope = OrganizationScope.authenticated(known, as: .user(user), from: origin)
+            if let made = try await made(by: user, in: scope) {
+                guard made.status == .deleted else { return made }
+                // The key is an old one, and what it made is gone.
+                repeated = nil
+            }
+        }
+        let isRepeated = repeated != nil
         let id = repeated ?? ID<OrganizationEntity>()
         let scope = OrganizationScope.authenticated(id, as: .user(user), from: origin)
-        if repeated != nil, let made = try await made(by: user, in: scope) { return made }
         try await database.read(for: .authentication) { tx in try MembershipStore.checkRoom(for: user, in: tx) }
         do {
             return try await Self.withSlug(new) { slug in
@@ -33,7 +41,7 @@ package struct OrganizationService: Sendable {
                 }
                 return organization
             }
-        } catch OrganizationError.slugTaken where repeated != nil {
+        } catch OrganizationError.slugTaken where isRepeated {
             // By this very request, which was sent twice at a time, or by somebody else.
             guard let made = try await made(by: user, in: scope) else { throw OrganizationError.slugTaken }
             return made

@@ -73,6 +73,9 @@ extension SignUp {
 }
 
 struct SessionRoutes: Sendable {
+    /// In bytes: nothing that strangers may send here is long.
+    private static let bodyLimit = 16 * 1_024
+
     let service: SessionService
 
     private static let logIn = Schema.named(
@@ -123,6 +126,7 @@ struct SessionRoutes: Sendable {
                     Self.emailTaken, OrganizationRoutes.slugTaken, .busy,
                 ],
                 rateLimit: .authentication,
+                bodyLimit: Self.bodyLimit,
                 use: signUp
             )
             Endpoint.public(
@@ -135,6 +139,7 @@ struct SessionRoutes: Sendable {
                 answers: [.created(SignedInBody.schema)],
                 problems: [InvitationRoutes.notFound, Self.emailTaken, .busy],
                 rateLimit: .authentication,
+                bodyLimit: Self.bodyLimit,
                 use: join
             )
             Endpoint.public(
@@ -153,6 +158,7 @@ struct SessionRoutes: Sendable {
                     .tooManyAttempts, .busy,
                 ],
                 rateLimit: .authentication,
+                bodyLimit: Self.bodyLimit,
                 use: logIn
             )
             Endpoint.public(
@@ -172,6 +178,7 @@ struct SessionRoutes: Sendable {
                     ),
                     Self.suspended,
                 ],
+                bodyLimit: Self.bodyLimit,
                 use: refresh
             )
             Endpoint.organization(

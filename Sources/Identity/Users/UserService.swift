@@ -96,13 +96,14 @@ package struct UserService: Sendable {
     ) async throws {
         let id = try principal.user
         let attempt = try sessions.attempts.begin(at: "user:\(id)", from: scope.origin)
-        let credential = try await database.read(for: .authentication) { tx in
-            try UserStore.credential(of: id, in: tx)
-        }
-        guard let credential else { throw UserError.unknown }
-        try PasswordRules.check(new, email: credential.user.email, at: "/new_password")
-        let isRight = try await attempt.giveBackOnError {
-            try await passwords.verify(current, against: credential.passwordHash)
+        // Only a wrong password counts as a guess.
+        let (credential, isRight) = try await attempt.giveBackOnError {
+            let credential = try await database.read(for: .authentication) { tx in
+                try UserStore.credential(of: id, in: tx)
+            }
+            guard let credential else { throw UserError.unknown }
+            try PasswordRules.check(new, email: credential.user.email, at: "/new_password")
+            return (credential, try await passwords.verify(current, against: credential.passwordHash))
         }
         guard isRight, let old = credential.passwordHash else { throw UserError.wrongPassword }
         attempt.giveBack()

@@ -402,11 +402,12 @@ final class PostgresPool: Sendable {
             }
         }
         let wasLost = isSent && connection.isBroken
-        // Backwards, because each that has to wait again goes to the head of the line.
-        for (job, work) in left.reversed() {
+        // Backwards, because each that has to wait again goes to the head of the line. The time is the first one's: when
+        // it was lost, those behind it have not begun.
+        for (place, (job, work)) in left.enumerated().reversed() {
             var job = job
             job.query = nil
-            job.progress.deadline = job.progress.deadline ?? deadline
+            if place == 0 || !wasLost { job.progress.deadline = job.progress.deadline ?? deadline }
             if wasLost { job.progress.losses += 1 }
             run(job, work, on: connection)
         }

@@ -16,7 +16,7 @@ package typealias HostResolver = @Sendable (_ host: String) async throws -> [Out
 /// The system's resolver on threads of its own, because `getaddrinfo` blocks for as long as it likes.
 ///
 /// A lookup that is cancelled is not waited for; its thread is free again when the system gives up. An organization has
-/// few threads at a time, counted until they are free, so that names which nobody answers for hold up only itself; and a
+/// few threads at a time, counted until they are free, so that names which nobody answers for mostly hold up itself; and a
 /// name that was not found is not asked for again for some seconds.
 final class SystemHostResolver: Sendable {
     typealias Search = @Sendable (_ host: String) -> Result<[OutboundAddress], OutboundError>
@@ -36,7 +36,7 @@ final class SystemHostResolver: Sendable {
     ///   - perOrganization: How many of the threads an organization may use at once.
     ///   - search: Blocks until the system has an answer.
     init(
-        threads count: Int = 8,
+        threads count: Int = 32,
         perOrganization: Int = 2,
         search: @escaping Search = SystemHostResolver.resolve,
         now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }

@@ -1,7 +1,8 @@
 import Kernel
 import Synchronization
 
-/// How many bytes of request bodies the server holds at once, and how many of them for one caller.
+/// How many bytes of request bodies the server holds at once, and how many of them for one caller: an organization, or an
+/// address where nobody is authenticated.
 ///
 /// Bytes are taken as they arrive, so that a body that was only announced costs nothing, and given back when its request
 /// has ended. A caller may hold a quarter, so that one who sends much leaves room for the others.

@@ -1,7 +1,7 @@
 import Kernel
 import Synchronization
 
-/// Bounds how often an address may come with credentials that are not good, or with none.
+/// Bounds how often an address may come with credentials that have to be looked up and are not good.
 ///
 /// Each 401 takes a token from the bucket of its address; with an empty bucket a credential is not even looked at.
 /// A credential that was good lately from the same address is let through without a look at the bucket: people behind
@@ -17,11 +17,11 @@ final class FailedAuthentications: Sendable {
     /// only checked like anybody else.
     struct Attempt: Hashable, Sendable {
         let address: ClientAddress?
-        private let credential: Int?
+        private let credential: Int
 
-        init(_ bearer: Secret?, from address: ClientAddress?) {
+        init(_ bearer: Secret, from address: ClientAddress?) {
             self.address = address
-            credential = bearer?.exposed.hashValue
+            credential = bearer.exposed.hashValue
         }
     }
 

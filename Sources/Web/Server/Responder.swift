@@ -29,6 +29,7 @@ struct Responder: Sendable {
     /// Who uses up a rate limit.
     enum CallerKey: Hashable, Sendable {
         case actor(Actor)
+        case organization(ID<OrganizationEntity>)
         case address(ClientAddress?)
     }
 
@@ -136,7 +137,7 @@ struct Responder: Sendable {
                 values,
                 target,
                 origin,
-                for: .actor(principal.actor),
+                for: .organization(principal.organization),
                 &progress
             )
             guard let key, let idempotency else {
@@ -171,28 +172,25 @@ struct Responder: Sendable {
         _ origin: RequestOrigin,
         _ client: ClientAddress?
     ) async throws -> Principal {
-        let bearer = headers[.authorization].flatMap(bearerToken)
-        guard let failedAuthentications else { return try await principal(of: bearer, origin) }
+        guard let bearer = headers[.authorization].flatMap(bearerToken) else {
+            throw Problem(.unauthorized, "auth.required", "Send a token or an API key as: Authorization: Bearer …")
+        }
+        guard let failedAuthentications, authenticator.isLookedUp(bearer) else {
+            return try await authenticator.authenticate(bearer, origin)
+        }
         let attempt = FailedAuthentications.Attempt(bearer, from: client?.rateLimitKey)
         let isKnown = failedAuthentications.knows(attempt)
         if !isKnown, let seconds = failedAuthentications.secondsToWait(attempt) {
             throw Self.rateLimited(retryAfter: seconds)
         }
         do {
-            let principal = try await principal(of: bearer, origin)
+            let principal = try await authenticator.authenticate(bearer, origin)
             if !isKnown { failedAuthentications.succeeded(attempt) }
             return principal
         } catch let error as any ProblemConvertible where error.problem.status == .unauthorized {
             failedAuthentications.failed(attempt)
             throw error
         }
-    }
-
-    private func principal(of bearer: Secret?, _ origin: RequestOrigin) async throws -> Principal {
-        guard let bearer else {
-            throw Problem(.unauthorized, "auth.required", "Send a token or an API key as: Authorization: Bearer …")
-        }
-        return try await authenticator.authenticate(bearer, origin)
     }
 
     private static func rateLimited(retryAfter seconds: Int) -> Problem {
