@@ -2,17 +2,22 @@ import Crypto
 import HTTPTypes
 import Kernel
 import NIOCore
+import Synchronization
 
 /// The API in words, for programs (OpenAPI 3.1) and for people (`/docs`), made from the endpoints' declarations.
 package struct APIDescription: Sendable {
+    private let document: Deferred<[UInt8]>
+    private let page: Deferred<String>
+
     /// The OpenAPI document as JSON.
-    package let openAPI: [UInt8]
-    private let page: String
+    package var openAPI: [UInt8] { document.value }
 
     package init(endpoints: [Endpoint], publicURL: String, version: String) {
         let listed = endpoints.filter(\.isListed)
-        openAPI = OpenAPIDocument(endpoints: listed, publicURL: publicURL, version: version).json.bytes
-        page = ReferencePage(endpoints: listed, publicURL: publicURL, version: version).html
+        document = Deferred {
+            OpenAPIDocument(endpoints: listed, publicURL: publicURL, version: version).json.bytes
+        }
+        page = Deferred { ReferencePage(endpoints: listed, publicURL: publicURL, version: version).html }
     }
 
     /// Where the description is served.
@@ -23,7 +28,7 @@ package struct APIDescription: Sendable {
             "The API description",
             answers: [],
             listed: false,
-            use: ready(ByteBuffer(bytes: openAPI), "application/json")
+            use: ready("application/json") { [document] in ByteBuffer(bytes: document.value) }
         )
         Endpoint.public(
             .get,
@@ -31,7 +36,7 @@ package struct APIDescription: Sendable {
             "The API reference",
             answers: [],
             listed: false,
-            use: ready(ByteBuffer(string: page), "text/html; charset=utf-8")
+            use: ready("text/html; charset=utf-8") { [page] in ByteBuffer(string: page.value) }
         )
         Endpoint.public(
             .get,
@@ -39,15 +44,39 @@ package struct APIDescription: Sendable {
             "The reference's style sheet",
             answers: [],
             listed: false,
-            use: ready(ByteBuffer(string: referenceStyle), "text/css; charset=utf-8")
+            use: ready("text/css; charset=utf-8") { ByteBuffer(string: referenceStyle) }
         )
     }
 
-    private func ready(_ bytes: ByteBuffer, _ contentType: String) -> @Sendable (PublicCall) async -> Reply {
-        let hash = SHA256.hash(data: Array(bytes.readableBytesView)).prefix(12).map { String($0, radix: 36) }.joined()
-        let reply = Reply.bytes(bytes, contentType: contentType).with(tag: EntityTag(hash: hash))
-            .with(.cacheControl, "public, max-age=300")
-        return { _ in reply }
+    private func ready(
+        _ contentType: String,
+        _ content: @escaping @Sendable () -> ByteBuffer
+    ) -> @Sendable (PublicCall) async -> Reply {
+        let reply = Deferred {
+            let bytes = content()
+            let digest = SHA256.hash(data: Array(bytes.readableBytesView))
+            let hash = digest.prefix(12).map { String($0, radix: 36) }.joined()
+            return Reply.bytes(bytes, contentType: contentType).with(tag: EntityTag(hash: hash))
+                .with(.cacheControl, "public, max-age=300")
+        }
+        return { _ in await offEventLoop { reply.value } }
+    }
+}
+
+/// A value that is made when it is first asked for, so that a start does not wait for it.
+private final class Deferred<Value: Sendable>: Sendable {
+    private let made = Mutex<Value?>(nil)
+    private let make: @Sendable () -> Value
+
+    init(_ make: @escaping @Sendable () -> Value) { self.make = make }
+
+    var value: Value {
+        made.withLock { made in
+            if let made { return made }
+            let value = make()
+            made = value
+            return value
+        }
     }
 }
 
