@@ -65,8 +65,8 @@ package struct IdentityModule: Sendable {
             credentials: credentials,
             box: SecretBox(secretKey: secretKey, purpose: "refresh tokens"),
             attempts: PasswordAttempts(
-                near: AttemptLimiter(configuration.attempts, per: configuration.attemptPeriod),
-                everywhere: AttemptLimiter(configuration.attemptsEverywhere, per: configuration.attemptPeriod)
+                near: RateLimiter(configuration.attempts, per: configuration.attemptPeriod),
+                everywhere: RateLimiter(configuration.attemptsEverywhere, per: configuration.attemptPeriod)
             ),
             times: times,
             now: now

@@ -18,18 +18,6 @@ package struct Query<Value: Sendable>: Sendable {
 }
 
 extension Query {
-    /// All rows.
-    package static func all<Element: RowDecodable & Sendable>(
-        _ sql: SQL,
-        as: Element.Type = Element.self
-    ) -> Query where Value == [Element] {
-        Query(sql) { rows in
-            var elements: [Element] = []
-            while var row = try rows.next() { elements.append(try Element(row: &row)) }
-            return elements
-        }
-    }
-
     /// The first row.
     package static func first<Element: RowDecodable & Sendable>(
         _ sql: SQL,
@@ -50,11 +38,6 @@ extension Query {
             guard var row = try rows.next() else { return nil }
             return try row.next(Element.self)
         }
-    }
-
-    package func map<Other: Sendable>(_ change: @escaping @Sendable (Value) throws -> Other) -> Query<Other> {
-        let make = make
-        return Query<Other>(sql) { rows in try change(try make(rows)) }
     }
 }
 

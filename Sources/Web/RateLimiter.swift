@@ -47,6 +47,17 @@ package final class RateLimiter<Key: Hashable & Sendable>: Sendable {
     /// What `take` would say, without using a token.
     package func look(at key: Key) -> Decision { decide(key, takes: false) }
 
+    /// Returns a token that was taken for nothing.
+    package func giveBack(_ key: Key) {
+        state.withLock { state in
+            if let full = state.young[key] {
+                state.young[key] = full - interval
+            } else if let full = state.old[key] {
+                state.old[key] = full - interval
+            }
+        }
+    }
+
     private func decide(_ key: Key, takes: Bool) -> Decision {
         let time = (now() - start).wholeNanoseconds
         return state.withLock { state in

@@ -1,6 +1,7 @@
 import Jobs
 import Kernel
 import Testing
+import Web
 
 @testable import Identity
 
@@ -139,16 +140,22 @@ import Testing
 
     @Test("a token that is given back can be used again, and no more than that")
     func givingBack() {
-        let limiter = AttemptLimiter(2, per: .seconds(1_000_000))
-        #expect(limiter.take("a") == nil && limiter.take("a") == nil)
-        #expect((limiter.take("a") ?? 0) > 0)
+        let limiter = RateLimiter<String>(2, per: .seconds(1_000_000))
+        func isAllowed(_ key: String) -> Bool { limiter.take(key).isAllowed }
+        #expect(isAllowed("a") && isAllowed("a"))
+        let refused = limiter.take("a")
+        #expect(!refused.isAllowed && refused.retryAfterSeconds > 0)
         limiter.giveBack("a")
-        #expect(limiter.take("a") == nil && limiter.take("a") != nil)
+        #expect(isAllowed("a") && !isAllowed("a"))
         for _ in 0..<10 { limiter.giveBack("b") }
-        #expect(limiter.take("b") == nil && limiter.take("b") == nil && limiter.take("b") != nil)
+        #expect(isAllowed("b") && isAllowed("b") && !isAllowed("b"))
+        // Given back more often than taken, a bucket is full and not fuller.
+        _ = limiter.take("c")
+        for _ in 0..<10 { limiter.giveBack("c") }
+        #expect(isAllowed("c") && isAllowed("c") && !isAllowed("c"))
         // A bucket without a bottom.
-        let open = AttemptLimiter(.max, per: .seconds(900))
-        for _ in 0..<100 { #expect(open.take("a") == nil) }
+        let open = RateLimiter<String>(.max, per: .seconds(900))
+        for _ in 0..<100 { #expect(open.take("a").isAllowed) }
     }
 
     @Test(

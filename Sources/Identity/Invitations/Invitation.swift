@@ -47,27 +47,14 @@ package struct Joining: Sendable {
     }
 }
 
-/// What an invited person shows: `ki_` and 43 letters and digits (256 bits).
-package struct InvitationCode: Sendable {
+/// What an invited person shows.
+package struct InvitationCode: RandomCredential {
     static let prefix = "ki_"
-    private static let length = 43
 
     package let secret: Secret
-    /// What is kept of it.
     let hash: String
 
-    /// A new one.
-    init() {
-        secret = Secret(Self.prefix + RandomToken.characters(Self.length))
-        hash = RandomToken.hash(secret)
-    }
-
-    /// One that came from outside; nil for what cannot be one.
-    init?(_ secret: Secret) {
-        let text = secret.exposed
-        guard text.utf8.count == Self.prefix.utf8.count + Self.length, text.hasPrefix(Self.prefix),
-            RandomToken.isCharacters(text.dropFirst(Self.prefix.count))
-        else { return nil }
+    init(wellFormed secret: Secret) {
         self.secret = secret
         hash = RandomToken.hash(secret)
     }

@@ -1,13 +1,13 @@
 import Kernel
-import Synchronization
+import Web
 
 /// Bounds the guesses at passwords.
 ///
 /// A small number from one network, so that nobody can lock somebody out from elsewhere, and a larger one from everywhere,
 /// so that many networks do not guess without end. Only wrong guesses count: a right one is given back.
 struct PasswordAttempts: Sendable {
-    let near: AttemptLimiter
-    let everywhere: AttemptLimiter
+    let near: RateLimiter<String>
+    let everywhere: RateLimiter<String>
 
     /// One attempt that was counted.
     struct Attempt: Sendable {
@@ -37,10 +37,12 @@ struct PasswordAttempts: Sendable {
     /// - Parameter account: What is guessed at.
     func begin(at account: String, from origin: RequestOrigin?) throws(SessionError) -> Attempt {
         let place = "\(Self.network(of: origin?.address)) \(account)"
-        if let seconds = near.take(place) { throw .tooManyAttempts(retryAfterSeconds: seconds) }
-        if let seconds = everywhere.take(account) {
+        let here = near.take(place)
+        guard here.isAllowed else { throw .tooManyAttempts(retryAfterSeconds: here.retryAfterSeconds) }
+        let anywhere = everywhere.take(account)
+        guard anywhere.isAllowed else {
             near.giveBack(place)
-            throw .tooManyAttempts(retryAfterSeconds: seconds)
+            throw .tooManyAttempts(retryAfterSeconds: anywhere.retryAfterSeconds)
         }
         return Attempt(attempts: self, account: account, place: place)
     }
@@ -56,68 +58,5 @@ struct PasswordAttempts: Sendable {
         // Where groups are left out, they are zeros.
         let groups = address.split(separator: ":", omittingEmptySubsequences: false).prefix { !$0.isEmpty }.prefix(3)
         return (groups + Array(repeating: "0", count: 3 - groups.count)).joined(separator: ":")
-    }
-}
-
-/// Buckets of attempts that refill evenly, like Web's rate limits, whose tokens can be given back.
-///
-/// Memory is bounded by two generations: when the young one is full it becomes the old one, whose keys count as unused
-/// unless they come back before the next turn.
-final class AttemptLimiter: Sendable {
-    /// When a bucket is full again, since `start`.
-    private struct Generations {
-        var young: [String: Duration] = [:]
-        var old: [String: Duration] = [:]
-    }
-
-    private let period: Duration
-    private let interval: Duration
-    private let capacity: Int
-    private let state = Mutex(Generations())
-    private let start: ContinuousClock.Instant
-    private let now: @Sendable () -> ContinuousClock.Instant
-
-    /// - Parameters:
-    ///   - limit: 1 or more.
-    ///   - capacity: The most keys to remember.
-    init(
-        _ limit: Int,
-        per period: Duration,
-        capacity: Int = 100_000,
-        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
-    ) {
-        self.period = period
-        interval = period / max(1, limit)
-        self.capacity = max(2, capacity)
-        self.now = now
-        start = now()
-    }
-
-    /// Uses one token.
-    ///
-    /// - Returns: nil when there was one, else the whole seconds until there is, at least 1.
-    func take(_ key: String) -> Int? {
-        let time = now() - start
-        return state.withLock { state in
-            let next = max(state.young[key] ?? state.old[key] ?? time, time) + interval
-            let wait = next - time - period
-            guard wait <= .zero else {
-                return Int(wait.components.seconds) + (wait.components.attoseconds > 0 ? 1 : 0)
-            }
-            if state.young.count >= capacity / 2, state.young[key] == nil {
-                state.old = state.young
-                state.young = [:]
-            }
-            state.old[key] = nil
-            state.young[key] = next
-            return nil
-        }
-    }
-
-    func giveBack(_ key: String) {
-        state.withLock { state in
-            if let full = state.young[key] { state.young[key] = full - interval }
-            if let full = state.old[key] { state.old[key] = full - interval }
-        }
     }
 }

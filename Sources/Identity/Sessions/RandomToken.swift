@@ -31,19 +31,22 @@ enum RandomToken {
     }
 }
 
-/// What a client sends to receive the next access token.
-struct RefreshToken: Sendable {
-    static let prefix = "kr_"
-    private static let length = 43
+/// A credential of a prefix and 43 letters and digits (256 bits), of which only the hash is kept.
+protocol RandomCredential: Sendable {
+    static var prefix: String { get }
+    var secret: Secret { get }
+    /// What is kept of it.
+    var hash: String { get }
 
-    let secret: Secret
-    let hash: String
+    /// - Parameter secret: Of the right form.
+    init(wellFormed secret: Secret)
+}
+
+extension RandomCredential {
+    private static var length: Int { 43 }
 
     /// A new one.
-    init() {
-        secret = Secret(Self.prefix + RandomToken.characters(Self.length))
-        hash = RandomToken.hash(secret)
-    }
+    init() { self.init(wellFormed: Secret(Self.prefix + RandomToken.characters(Self.length))) }
 
     /// One that came from outside; nil for what cannot be one.
     init?(_ secret: Secret) {
@@ -51,6 +54,18 @@ struct RefreshToken: Sendable {
         guard text.utf8.count == Self.prefix.utf8.count + Self.length, text.hasPrefix(Self.prefix),
             RandomToken.isCharacters(text.dropFirst(Self.prefix.count))
         else { return nil }
+        self.init(wellFormed: secret)
+    }
+}
+
+/// What a client sends to receive the next access token.
+struct RefreshToken: RandomCredential {
+    static let prefix = "kr_"
+
+    let secret: Secret
+    let hash: String
+
+    init(wellFormed secret: Secret) {
         self.secret = secret
         hash = RandomToken.hash(secret)
     }

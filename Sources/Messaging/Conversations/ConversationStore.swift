@@ -74,11 +74,6 @@ package struct ConversationStore {
         return conversation
     }
 
-    package func get(_ id: Conversation.Identifier) throws -> Conversation {
-        guard let conversation = try find(id) else { throw ConversationError.unknown(id) }
-        return conversation
-    }
-
     /// One page, newest first, as JSON straight from the rows.
     static func page(
         _ filter: ConversationFilter,
