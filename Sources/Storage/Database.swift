@@ -41,7 +41,8 @@ package protocol Database: Sendable {
 package enum Isolation: Sendable {
     /// As if transactions ran one after the other; run again on conflict.
     case serializable
-    /// For claims that skip what others hold.
+    /// Each statement sees what others have committed before it: for claims that skip what others hold, and for changes
+    /// under one lock that everybody takes first.
     case readCommitted
 }
 

@@ -122,6 +122,16 @@ package enum StorageError: Error, Sendable, CustomStringConvertible {
     }
 }
 
+extension StorageError {
+    /// Nothing was changed, and the same may succeed in a moment.
+    package var isTransient: Bool {
+        switch self {
+        case .conflict, .unavailable, .timedOut: true
+        case .violation, .unexpectedValue, .unstorable, .commitUnknown, .database, .closed: false
+        }
+    }
+}
+
 extension StorageError: ProblemConvertible {
     package var problem: Problem {
         switch self {

@@ -1,6 +1,7 @@
 import App
 import Jobs
 import Kernel
+import Schema
 import Simulators
 import Storage
 import Synchronization
@@ -60,6 +61,27 @@ struct ProviderFaultTests {
                 ]
             )
             #expect(desk.simulator.counts.chats == 3)
+        }
+    }
+
+    @Test(
+        "has answered, and the database is away for a moment: the answer is not asked for again",
+        arguments: TestDatabase.kinds
+    )
+    func keepsAnswers(on kind: TestDatabase.Kind) async throws {
+        let refusal = WriteRefusal()
+        try await withDesk(on: kind, refusal: refusal) { desk in
+            desk.simulator.hold(after: 2)
+            let question = try await desk.ask("Where is my order?")
+            async let work = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            refusal.refuse(next: 3)
+            desk.simulator.release()
+            #expect(try await work == 1)
+            #expect(refusal.isSpent)
+            try await desk.expectAnswers(to: [question])
+            #expect(desk.simulator.counts.chats == 1)
+            #expect(try await desk.events().filter { $0.kind == "reply.started" }.count == 1)
         }
     }
 
@@ -366,10 +388,11 @@ private struct Desk: Sendable {
 private func withDesk(
     on kind: TestDatabase.Kind,
     history: Int = 20,
+    refusal: WriteRefusal? = nil,
     _ body: @escaping @Sendable (Desk) async throws -> Void
 ) async throws {
     try await withOpenAISimulator { simulator in
-        try await withDesk(on: kind, simulator, at: simulator.baseURL, history: history, body)
+        try await withDesk(on: kind, simulator, at: simulator.baseURL, history: history, refusal: refusal, body)
     }
 }
 
@@ -378,6 +401,7 @@ private func withDesk(
     _ simulator: OpenAISimulator,
     at address: String,
     history: Int = 20,
+    refusal: WriteRefusal? = nil,
     _ body: @escaping @Sendable (Desk) async throws -> Void
 ) async throws {
     let clock = MovableClock()
@@ -385,27 +409,30 @@ private func withDesk(
         "KUVEND_LLM_BASE_URL": address, "KUVEND_LLM_API_KEY": simulator.apiKey.exposed,
         "KUVEND_LLM_MODEL": "gpt-4o-mini",
     ]
-    try await withApp(on: kind, environment: environment, roles: "http", now: { clock.now }) { app in
-        let person = try await app.signUp()
-        // The clock is moved further than a session lasts.
-        let key = try await person.post(
-            "/api/v1/api-keys",
-            ["name": "All", "permissions": .array(Permission.all.map { .string($0.name) })]
-        )
-        let owner = TestClient(
-            app: app,
-            token: key.json["key"]?.string,
-            organization: person.organization,
-            user: person.user
-        )
-        _ = try await owner.create(
-            "/api/v1/ai-agents",
-            ["name": "Support", "settings": ["history_messages": .integer(Int64(history))]]
-        )
-        let conversation = try await owner.startConversation()
-        try await body(
-            Desk(app: app, simulator: simulator, clock: clock, owner: owner, conversation: conversation)
-        )
+    try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
+        let database: any Database = refusal.map { UnreliableDatabase(base: database, refusal: $0) } ?? database
+        try await withApp(over: database, environment: environment, roles: "http", now: { clock.now }) { app in
+            let person = try await app.signUp()
+            // The clock is moved further than a session lasts.
+            let key = try await person.post(
+                "/api/v1/api-keys",
+                ["name": "All", "permissions": .array(Permission.all.map { .string($0.name) })]
+            )
+            let owner = TestClient(
+                app: app,
+                token: key.json["key"]?.string,
+                organization: person.organization,
+                user: person.user
+            )
+            _ = try await owner.create(
+                "/api/v1/ai-agents",
+                ["name": "Support", "settings": ["history_messages": .integer(Int64(history))]]
+            )
+            let conversation = try await owner.startConversation()
+            try await body(
+                Desk(app: app, simulator: simulator, clock: clock, owner: owner, conversation: conversation)
+            )
+        }
     }
 }
 
@@ -416,4 +443,60 @@ private final class MovableClock: Sendable {
     var now: Timestamp { time.withLock { $0 } }
 
     func advance(by duration: Duration) { time.withLock { $0 = $0 + duration } }
+}
+
+/// How many of the next changes to an organization's rows are refused.
+private final class WriteRefusal: Sendable {
+    private let left = Mutex(0)
+
+    var isSpent: Bool { left.withLock { $0 == 0 } }
+
+    func refuse(next count: Int) { left.withLock { $0 = count } }
+
+    func check(_ scope: DataScope) throws {
+        guard case .organization = scope else { return }
+        let isRefused = left.withLock { left in
+            guard left > 0 else { return false }
+            left -= 1
+            return true
+        }
+        if isRefused { throw StorageError.unavailable("refused by the test") }
+    }
+}
+
+/// A database that is away for a moment now and then.
+private struct UnreliableDatabase: Database {
+    let base: any Database
+    let refusal: WriteRefusal
+
+    var dialect: Dialect { base.dialect }
+    var signals: SignalHub { base.signals }
+
+    func read<Value: Sendable>(
+        in scope: DataScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        try await base.read(in: scope, body)
+    }
+
+    func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
+        try await base.fetch(query, in: scope)
+    }
+
+    func write<Value: Sendable>(
+        in scope: DataScope,
+        isolation: Isolation,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        try refusal.check(scope)
+        return try await base.write(in: scope, isolation: isolation, body)
+    }
+
+    func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value {
+        try await base.migrate(body)
+    }
+
+    func run() async throws { try await base.run() }
+
+    func close() async { await base.close() }
 }

@@ -38,7 +38,7 @@ struct Replier: Sendable {
     private func begin(_ job: ReplyJob, _ context: JobContext) async throws -> ReplyTask? {
         let scope = context.scope
         let now = now()
-        return try await database.write(scope) { tx in
+        return try await database.change(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(job.conversation), conversation.isOpen,
                 conversation.handler == .agent
@@ -130,7 +130,7 @@ struct Replier: Sendable {
         let cost = prices.cost(of: draft.completion.usage, model: draft.completion.model)
         let id = ID<Message>()
         let metadata = draft.metadata(agent: task.agent, answers: task.answers, cost: cost)
-        try await database.write(scope) { tx in
+        try await database.keep(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
             else { throw ReplyInterrupted() }
@@ -175,7 +175,7 @@ struct Replier: Sendable {
     private func giveWay(_ task: ReplyTask, _ context: JobContext) async throws {
         let scope = context.scope
         let now = now()
-        try await database.write(scope) { tx in
+        try await database.change(scope) { tx in
             let conversation = try ConversationStore(tx: tx, scope: scope).findLocked(task.conversation)
             try context.finish(in: tx)
             guard let conversation, conversation.isOpen, conversation.handler == .agent,
@@ -197,7 +197,7 @@ struct Replier: Sendable {
             throw JobFailure.permanent(reason)
         }
         let wait = (error as? ProviderError)?.retryAfter ?? .zero
-        try await database.write(context.scope) { tx in
+        try await database.change(context.scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: context.scope)
             if var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch {
                 conversation.endReply(.retrying, error: reason, at: now)
@@ -218,7 +218,7 @@ struct Replier: Sendable {
     /// - Returns: Whether there is such a message; a new job is asked for then.
     private func beginAnew(_ task: ReplyTask, _ context: JobContext, _ now: Timestamp) async throws -> Bool {
         let scope = context.scope
-        return try await database.write(scope) { tx in
+        return try await database.change(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(task.conversation),
                 conversation.epoch == task.epoch,
@@ -237,7 +237,7 @@ struct Replier: Sendable {
         let scope = context.scope
         let id = job.conversation
         let now = now()
-        try await database.write(scope) { tx in
+        try await database.change(scope) { tx in
             try context.finish(in: tx)
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(id), conversation.handler == .agent,
@@ -309,7 +309,7 @@ private actor ReplyPieces {
         let due = pending
         pending = ""
         let (scope, task, moment) = (scope, task, now())
-        let isCurrent = try await database.write(scope) { tx in
+        let isCurrent = try await database.keep(scope) { tx in
             try StreamStore(tx: tx, scope: scope).appendDelta(
                 due,
                 to: task.conversation,
@@ -318,6 +318,37 @@ private actor ReplyPieces {
             )
         }
         guard isCurrent else { throw ReplyInterrupted() }
+    }
+}
+
+extension Database {
+    /// Changes a conversation under its lock.
+    ///
+    /// The lock puts all who write in a conversation in a row, and each statement after it sees what they left.
+    /// Serializable would make those who meet begin again instead.
+    fileprivate func change<Value: Sendable>(
+        _ scope: OrganizationScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        try await write(scope, isolation: .readCommitted, body)
+    }
+
+    /// The same for what a model has said, which was paid for: a database that is busy or away for a moment is asked
+    /// again, for up to 20 seconds.
+    fileprivate func keep<Value: Sendable>(
+        _ scope: OrganizationScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        let patience = ContinuousClock.now + .seconds(20)
+        var wait = Duration.milliseconds(100)
+        while true {
+            do { return try await change(scope, body) } catch let error as StorageError
+                where error.isTransient && ContinuousClock.now + wait < patience
+            {
+                try await Task.sleep(for: wait)
+                wait = min(wait * 2, .seconds(2))
+            }
+        }
     }
 }
 

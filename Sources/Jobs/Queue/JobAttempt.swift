@@ -33,7 +33,7 @@ package struct JobAttempt: Sendable {
     /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
     package func finish(in tx: any Transaction) throws {
         guard try tx.execute(JobStore.delete(organization, id, token)) == 1 else { throw JobError.leaseLost(id) }
-        mark.set()
+        mark.set(.finished)
     }
 
     /// Makes sure that a part of the work is only kept while the claim holds.
@@ -66,20 +66,20 @@ package struct JobAttempt: Sendable {
         guard try tx.execute(JobStore.settle(organization, id, token, as: settlement, now: now)) == 1 else {
             throw JobError.leaseLost(id)
         }
-        mark.set()
+        mark.set(isLast ? .quarantined : .retried)
     }
 }
 
-/// Whether the handler has ended its job in a transaction of its own.
+/// How the handler has ended its job in a transaction of its own.
 ///
 /// That may not have committed (yet), but the claim is expected to be gone, and no reason to cancel what the handler
 /// still does.
 final class SettlementMark: Sendable {
-    private let flag = Atomic(false)
+    private let state = Mutex<JobMeters.Outcome?>(nil)
 
-    var isSet: Bool { flag.load(ordering: .relaxed) }
+    var outcome: JobMeters.Outcome? { state.withLock { $0 } }
 
-    func set() { flag.store(true, ordering: .relaxed) }
+    func set(_ outcome: JobMeters.Outcome) { state.withLock { $0 = outcome } }
 }
 
 /// What a handler is given beside its job.

@@ -284,7 +284,7 @@ package final class JobRunner: Service {
         switch (result, interruption) {
         case (_, .leaseLost): return lost()
         // Writing it down checks the token, so a late end counts if the job is still ours.
-        case (.success, _): return (.finish, .finished)
+        case (.success, _): return (.finish, attempt.mark.outcome ?? .finished)
         case (.failure(JobFailure.permanent(let reason)), _):
             let reason = JobReason.clean(reason)
             logger.error(
@@ -376,7 +376,9 @@ package final class JobRunner: Service {
             }
         }
         let gone = Set(running.keys).subtracting(held.joined())
-        let lost = state.withLock { state in gone.filter { state.running[$0]?.mark.isSet == false } }
+        let lost = state.withLock { state in
+            gone.filter { key in state.running[key].map { $0.mark.outcome == nil } ?? false }
+        }
         if !lost.isEmpty { interrupt(lost, .leaseLost) }
     }
 

@@ -21,7 +21,7 @@ package struct PostgresConfiguration: Sendable {
     package var connectTimeout: Duration
     /// 1 or more.
     ///
-    /// How often a body runs before its conflicts are given up.
+    /// How often a body runs before its conflicts are given up. Between two runs are up to 128 ms.
     package var maximumAttempts: Int
 
     package init(
@@ -31,7 +31,7 @@ package struct PostgresConfiguration: Sendable {
         acquireTimeout: Duration = .seconds(5),
         transactionTimeout: Duration = .seconds(30),
         connectTimeout: Duration = .seconds(5),
-        maximumAttempts: Int = 10
+        maximumAttempts: Int = 30
     ) {
         self.url = url
         self.maximumConnections = min(max(maximumConnections, 1), 200)
