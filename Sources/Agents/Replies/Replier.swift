@@ -92,7 +92,9 @@ struct Replier: Sendable {
     private func write(_ task: ReplyTask, _ context: JobContext) async throws -> ReplyDraft {
         let found =
             task.agent.settings.passages > 0
-            ? try await search.find(task.question, limit: task.agent.settings.passages, in: context.scope) : []
+            ? try await patiently(for: ReplyTask.patience) {
+                try await search.find(task.question, limit: task.agent.settings.passages, in: context.scope)
+            } : []
         let passages = found.enumerated().map { index, found in
             RetrievedPassage(
                 number: index + 1,
@@ -333,22 +335,12 @@ extension Database {
         try await write(scope, isolation: .readCommitted, body)
     }
 
-    /// The same for what a model has said, which was paid for: a database that is busy or away for a moment is asked
-    /// again, for up to 20 seconds.
+    /// The same for what a model has said, which was paid for.
     fileprivate func keep<Value: Sendable>(
         _ scope: OrganizationScope,
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
-        let patience = ContinuousClock.now + .seconds(20)
-        var wait = Duration.milliseconds(100)
-        while true {
-            do { return try await change(scope, body) } catch let error as StorageError
-                where error.isTransient && ContinuousClock.now + wait < patience
-            {
-                try await Task.sleep(for: wait)
-                wait = min(wait * 2, .seconds(2))
-            }
-        }
+        try await patiently(for: ReplyTask.patience) { try await change(scope, body) }
     }
 }
 

@@ -4,6 +4,9 @@ import Messaging
 
 /// What one attempt to answer starts from.
 struct ReplyTask: Sendable {
+    /// How long an attempt waits for a database that is away.
+    static let patience = Duration.seconds(20)
+
     let conversation: Conversation.Identifier
     /// The attempt counts only while the conversation is in this epoch.
     let epoch: Int64

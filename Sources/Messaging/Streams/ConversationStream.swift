@@ -9,6 +9,8 @@ package struct ConversationStream: Sendable {
 
     /// How long a follower sleeps without a signal before it looks by itself: signals can be lost.
     static let pollingInterval = Duration.milliseconds(500)
+    /// How long followers are kept while the database is away.
+    static let patience = Duration.seconds(30)
 
     /// Hands over the entries after `sequence` as they come, until `deliver` says that it has enough or the task is
     /// cancelled.
@@ -25,10 +27,12 @@ package struct ConversationStream: Sendable {
         var looks = 0
         while !Task.isCancelled {
             let after = place
-            let entries = try await database.fetch(
-                StreamStore.entries(of: conversation, after: after, limit: 100, in: scope),
-                in: scope
-            )
+            let entries = try await patiently(for: Self.patience) {
+                try await database.fetch(
+                    StreamStore.entries(of: conversation, after: after, limit: 100, in: scope),
+                    in: scope
+                )
+            }
             for entry in entries {
                 guard try await deliver(entry) else { return }
                 place = entry.sequence
@@ -42,6 +46,8 @@ package struct ConversationStream: Sendable {
     }
 
     private func exists(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Bool {
-        try await database.fetch(ConversationStore.find(id, in: scope), in: scope) != nil
+        try await patiently(for: Self.patience) {
+            try await database.fetch(ConversationStore.find(id, in: scope), in: scope) != nil
+        }
     }
 }
