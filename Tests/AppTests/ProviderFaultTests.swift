@@ -188,6 +188,12 @@ struct ProviderFaultTests {
                 desk.clock.advance(by: .seconds(120))
                 desk.app.node.runner.cancelOverdue()
                 #expect(try await ran == 1, "attempt \(attempt)")
+                if attempt < 6 {
+                    let state = try await desk.state()
+                    #expect(state["reply_state"]?.string == "retrying", "attempt \(attempt)")
+                    #expect(state["reply_error"]?.string?.contains("interrupted") == true, "\(state)")
+                    #expect(try await desk.events().last?.kind == "reply.retrying")
+                }
                 desk.clock.advance(by: .seconds(90))
             }
             try await desk.workUntilIdle()
@@ -196,6 +202,32 @@ struct ProviderFaultTests {
             try await desk.retryQuarantined()
             try await desk.workUntilIdle()
             try await desk.expectAnswers(to: [question])
+        }
+    }
+
+    @Test("is answering when the node stops: another begins at once", arguments: TestDatabase.kinds)
+    func nodeStops(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.hold(after: 2)
+            let question = try await desk.ask("Where is my order?")
+            let runner = desk.app.node.runner
+            async let ran = runner.runOnce(.interactive)
+            try await desk.simulator.counts { $0.held == 1 }
+            runner.cancelRunning()
+            #expect(try await ran == 1)
+            #expect(try await desk.state()["reply_state"]?.string == "retrying")
+            desk.simulator.release()
+            try await withApp(
+                over: desk.app.node.database,
+                environment: desk.environment,
+                roles: "http",
+                now: { [clock = desk.clock] in clock.now }
+            ) { other in
+                #expect(try await other.node.runner.runOnce(.interactive) == 1)
+                try await desk.expectAnswers(to: [question])
+                let starts = try await desk.events().filter { $0.kind == "reply.started" }
+                #expect(starts.map { $0.data["attempt"]?.int } == [1, 1])
+            }
         }
     }
 
@@ -303,6 +335,8 @@ private struct Desk: Sendable {
     let clock: MovableClock
     let owner: TestClient
     let conversation: String
+    /// For one more node.
+    let environment: [String: String]
 
     /// The contact writes.
     ///
@@ -430,7 +464,14 @@ private func withDesk(
             )
             let conversation = try await owner.startConversation()
             try await body(
-                Desk(app: app, simulator: simulator, clock: clock, owner: owner, conversation: conversation)
+                Desk(
+                    app: app,
+                    simulator: simulator,
+                    clock: clock,
+                    owner: owner,
+                    conversation: conversation,
+                    environment: environment
+                )
             )
         }
     }

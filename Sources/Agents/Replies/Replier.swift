@@ -22,9 +22,13 @@ struct Replier: Sendable {
         } catch is ReplyInterrupted {
             try await giveWay(task, context)
         } catch let error as CancellationError {
+            await tellOfInterruption(task, context)
             throw error
         } catch JobError.leaseLost(let id) {
             throw JobError.leaseLost(id)
+        } catch  where (error as? ProviderError)?.kind == .cancelled {
+            await tellOfInterruption(task, context)
+            throw CancellationError()
         } catch {
             try await fail(task, context, because: error)
         }
@@ -190,8 +194,6 @@ struct Replier: Sendable {
     private func fail(_ task: ReplyTask, _ context: JobContext, because error: any Error) async throws {
         let reason = Self.reason(for: error)
         let isTransient = (error as? ProviderError)?.isTransient ?? true
-        // Stopped from outside: the runner knows whether the node shuts down or the time is over.
-        if (error as? ProviderError)?.kind == .cancelled { throw CancellationError() }
         let now = now()
         guard isTransient, !context.isLastAttempt else {
             if try await beginAnew(task, context, now) { return }
@@ -200,19 +202,45 @@ struct Replier: Sendable {
         }
         let wait = (error as? ProviderError)?.retryAfter ?? .zero
         try await database.change(context.scope) { tx in
-            let conversations = ConversationStore(tx: tx, scope: context.scope)
-            if var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch {
-                conversation.endReply(.retrying, error: reason, at: now)
-                try StreamStore(tx: tx, scope: context.scope).append(
-                    .replyRetrying,
-                    to: &conversation,
-                    data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))],
-                    at: now
-                )
-                try conversations.save(conversation)
-            }
+            try tellOfRetry(task, context, because: reason, at: now, in: tx)
             try context.retry(in: tx, after: wait, reason: reason, now: now)
         }
+    }
+
+    private func tellOfRetry(
+        _ task: ReplyTask,
+        _ context: JobContext,
+        because reason: String,
+        at now: Timestamp,
+        in tx: any Transaction
+    ) throws {
+        let conversations = ConversationStore(tx: tx, scope: context.scope)
+        guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
+        else { return }
+        conversation.endReply(.retrying, error: reason, at: now)
+        try StreamStore(tx: tx, scope: context.scope).append(
+            .replyRetrying,
+            to: &conversation,
+            data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))],
+            at: now
+        )
+        try conversations.save(conversation)
+    }
+
+    /// Says that the attempt was stopped from outside and another one follows.
+    ///
+    /// Whether the node shuts down or the time is over, and so what becomes of the job, only the runner knows. When the
+    /// last attempt ran out of time, the follow-up of the job tells: see `abandon`.
+    private func tellOfInterruption(_ task: ReplyTask, _ context: JobContext) async {
+        guard !context.isLastAttempt else { return }
+        let now = now()
+        // A task of its own, since the database refuses work for a cancelled one. Where the claim is gone, so is the epoch
+        // as soon as somebody else answers; and what cannot be told now, the next attempt tells by beginning.
+        _ = await Task {
+            try await database.change(context.scope) { tx in
+                try tellOfRetry(task, context, because: "Answering was interrupted.", at: now, in: tx)
+            }
+        }.result
     }
 
     /// What the contact wrote during the last attempt has attempts of its own.
