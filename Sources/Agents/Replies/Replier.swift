@@ -26,7 +26,7 @@ struct Replier: Sendable {
             throw error
         } catch JobError.leaseLost(let id) {
             throw JobError.leaseLost(id)
-        } catch  where (error as? ProviderError)?.kind == .cancelled {
+        } catch let error as ProviderError where error.kind == .cancelled {
             await tellOfInterruption(task, context)
             throw CancellationError()
         } catch {
