@@ -107,14 +107,18 @@ struct NodesTests {
                     #expect(state.json["reply_state"]?.string == "idle")
                     #expect(state.json["last_event_id"]?.int == events.last?.id)
                 }
-                var shares: [Int] = []
-                for client in clients {
-                    shares.append(
-                        try await client.metric(
-                            "kuvend_jobs_total",
-                            ["kind=\"reply.generate\"", "outcome=\"finished\""]
+                // Counted after the transaction in which an answer ends, so readers of the answer may be here first.
+                let shares = try await eventually("200 jobs counted") {
+                    var shares: [Int] = []
+                    for client in clients {
+                        shares.append(
+                            try await client.metric(
+                                "kuvend_jobs_total",
+                                ["kind=\"reply.generate\"", "outcome=\"finished\""]
+                            )
                         )
-                    )
+                    }
+                    return shares.reduce(0, +) >= 200 ? shares : nil
                 }
                 #expect(shares.reduce(0, +) == 200)
                 #expect(shares.allSatisfy { $0 > 0 }, "\(shares)")
