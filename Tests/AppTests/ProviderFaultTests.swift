@@ -444,7 +444,7 @@ private func withDesk(
         "KUVEND_LLM_MODEL": "gpt-4o-mini",
     ]
     try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
-        let database: any Database = refusal.map { UnreliableDatabase(base: database, refusal: $0) } ?? database
+        let database: any Database = refusal.map { InterceptedDatabase(database, beforeWrite: $0.check) } ?? database
         try await withApp(over: database, environment: environment, roles: "http", now: { clock.now }) { app in
             let person = try await app.signUp()
             // The clock is moved further than a session lasts.
@@ -503,41 +503,4 @@ private final class WriteRefusal: Sendable {
         }
         if isRefused { throw StorageError.unavailable("refused by the test") }
     }
-}
-
-/// A database that is away for a moment now and then.
-private struct UnreliableDatabase: Database {
-    let base: any Database
-    let refusal: WriteRefusal
-
-    var dialect: Dialect { base.dialect }
-    var signals: SignalHub { base.signals }
-
-    func read<Value: Sendable>(
-        in scope: DataScope,
-        _ body: @escaping @Sendable (any Transaction) throws -> Value
-    ) async throws -> Value {
-        try await base.read(in: scope, body)
-    }
-
-    func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
-        try await base.fetch(query, in: scope)
-    }
-
-    func write<Value: Sendable>(
-        in scope: DataScope,
-        isolation: Isolation,
-        _ body: @escaping @Sendable (any Transaction) throws -> Value
-    ) async throws -> Value {
-        try refusal.check(scope)
-        return try await base.write(in: scope, isolation: isolation, body)
-    }
-
-    func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value {
-        try await base.migrate(body)
-    }
-
-    func run() async throws { try await base.run() }
-
-    func close() async { await base.close() }
 }

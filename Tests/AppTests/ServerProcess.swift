@@ -271,9 +271,11 @@ struct ServerClient: Sendable {
     }
 
     /// The sum of the samples of a metric whose labels hold all of `labels`.
-    func metric(_ name: String, _ labels: [String]) async throws -> Int {
+    func metric(_ name: String, _ labels: [String] = []) async throws -> Int {
         try await get("/metrics").text.split(separator: "\n")
-            .filter { line in line.hasPrefix(name + "{") && labels.allSatisfy { line.contains($0) } }
+            .filter { line in
+                (line.hasPrefix(name + "{") || line.hasPrefix(name + " ")) && labels.allSatisfy { line.contains($0) }
+            }
             .compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
             .reduce(0) { $0 + Int($1) }
     }

@@ -433,7 +433,11 @@ struct AttemptTests {
         try await withHarness(on: kind) { harness in
             try await harness.enqueue([FragileWork(label: "x")])
             let (started, never, counted) = (Gate(), Gate(), Gate())
-            let runner = try harness.runner(on: SlowToRead(base: harness.database, gate: counted)) {
+            // Reads of the queue take as long as the gate is closed.
+            let slow = InterceptedDatabase(harness.database) { scope in
+                if case .system(.queue) = scope { try await counted.pass() }
+            }
+            let runner = try harness.runner(on: slow) {
                 $0.handle(FragileWork.self) { _, _ in
                     started.open()
                     try await never.pass()

@@ -117,42 +117,6 @@ struct JobRow: RowDecodable, Sendable {
     }
 }
 
-/// A database whose reads of the queue take as long as a gate is closed.
-struct SlowToRead: Database {
-    let base: any Database
-    let gate: Gate
-
-    var dialect: Dialect { base.dialect }
-    var signals: SignalHub { base.signals }
-
-    func read<Value: Sendable>(
-        in scope: DataScope,
-        _ body: @escaping @Sendable (any Transaction) throws -> Value
-    ) async throws -> Value {
-        if case .system(.queue) = scope { try await gate.pass() }
-        return try await base.read(in: scope, body)
-    }
-
-    func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {
-        try await base.fetch(query, in: scope)
-    }
-
-    func write<Value: Sendable>(
-        in scope: DataScope,
-        isolation: Isolation,
-        _ body: @escaping @Sendable (any Transaction) throws -> Value
-    ) async throws -> Value {
-        try await base.write(in: scope, isolation: isolation, body)
-    }
-
-    func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value {
-        try await base.migrate(body)
-    }
-
-    func run() async throws { try await base.run() }
-    func close() async { await base.close() }
-}
-
 /// Rises with each draw, from -1 by 0.1.
 final class RisingJitter: Sendable {
     private let draws = Mutex(-10)

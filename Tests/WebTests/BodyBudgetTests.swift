@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Memory for request bodies")
 struct BodyBudgetTests {
-    private static func caller(_ number: UInt64) -> Responder.CallerKey {
+    private static func caller(_ number: UInt64) -> CallerKey {
         .address(ClientAddress(high: 0, low: number))
     }
 

@@ -42,7 +42,7 @@ struct Replier: Sendable {
     private func begin(_ job: ReplyJob, _ context: JobContext) async throws -> ReplyTask? {
         let scope = context.scope
         let now = now()
-        return try await database.change(scope) { tx in
+        return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(job.conversation), conversation.isOpen,
                 conversation.handler == .agent
@@ -181,7 +181,7 @@ struct Replier: Sendable {
     private func giveWay(_ task: ReplyTask, _ context: JobContext) async throws {
         let scope = context.scope
         let now = now()
-        try await database.change(scope) { tx in
+        try await database.changeConversation(scope) { tx in
             let conversation = try ConversationStore(tx: tx, scope: scope).findLocked(task.conversation)
             try context.finish(in: tx)
             guard let conversation, conversation.isOpen, conversation.handler == .agent,
@@ -201,7 +201,7 @@ struct Replier: Sendable {
             throw JobFailure.permanent(reason)
         }
         let wait = (error as? ProviderError)?.retryAfter ?? .zero
-        try await database.change(context.scope) { tx in
+        try await database.changeConversation(context.scope) { tx in
             try tellOfRetry(task, context, because: reason, at: now, in: tx)
             try context.retry(in: tx, after: wait, reason: reason, now: now)
         }
@@ -237,7 +237,7 @@ struct Replier: Sendable {
         // A task of its own, since the database refuses work for a cancelled one. Where the claim is gone, so is the epoch
         // as soon as somebody else answers; and what cannot be told now, the next attempt tells by beginning.
         _ = await Task {
-            try await database.change(context.scope) { tx in
+            try await database.changeConversation(context.scope) { tx in
                 try tellOfRetry(task, context, because: "Answering was interrupted.", at: now, in: tx)
             }
         }.result
@@ -248,7 +248,7 @@ struct Replier: Sendable {
     /// - Returns: Whether there is such a message; a new job is asked for then.
     private func beginAnew(_ task: ReplyTask, _ context: JobContext, _ now: Timestamp) async throws -> Bool {
         let scope = context.scope
-        return try await database.change(scope) { tx in
+        return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(task.conversation),
                 conversation.epoch == task.epoch,
@@ -267,11 +267,12 @@ struct Replier: Sendable {
         let scope = context.scope
         let id = job.conversation
         let now = now()
-        try await database.change(scope) { tx in
-            try context.finish(in: tx)
+        try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
-            guard var conversation = try conversations.findLocked(id), conversation.handler == .agent,
-                conversation.isOpen, conversation.replyState != .idle,
+            let found = try conversations.findLocked(id)
+            try context.finish(in: tx)
+            guard var conversation = found, conversation.handler == .agent, conversation.isOpen,
+                conversation.replyState != .idle,
                 try !tx.isQueued(ReplyJob.self, uniqueKey: id.description, in: scope)
             else { return }
             conversation.endReply(.failed, error: reason, at: now)
@@ -352,23 +353,13 @@ private actor ReplyPieces {
 }
 
 extension Database {
-    /// Changes a conversation under its lock.
-    ///
-    /// The lock puts all who write in a conversation in a row, and each statement after it sees what they left.
-    /// Serializable would make those who meet begin again instead.
-    fileprivate func change<Value: Sendable>(
-        _ scope: OrganizationScope,
-        _ body: @escaping @Sendable (any Transaction) throws -> Value
-    ) async throws -> Value {
-        try await write(scope, isolation: .readCommitted, body)
-    }
-
-    /// The same for what a model has said, which was paid for.
+    /// Changes a conversation by what a model has said, which was paid for: a database that is busy or away for a moment
+    /// is asked again.
     fileprivate func keep<Value: Sendable>(
         _ scope: OrganizationScope,
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
-        try await patiently(for: ReplyTask.patience) { try await change(scope, body) }
+        try await patiently(for: ReplyTask.patience) { try await changeConversation(scope, body) }
     }
 }
 

@@ -106,7 +106,7 @@ package struct ConversationService: Sendable {
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
     ) async throws -> Conversation {
         let now = now()
-        return try await database.write(scope) { tx in
+        return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             var conversation = try conversations.lock(id)
             try check(conversation.updatedAt)

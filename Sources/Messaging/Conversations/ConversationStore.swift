@@ -143,3 +143,16 @@ package struct ConversationStore {
         ]
     }
 }
+
+extension Database {
+    /// Changes a conversation, which the body locks first.
+    ///
+    /// The lock puts all who write in a conversation in a row, and each statement after it sees what they left.
+    /// Serializable would make those who wait for the lock begin again instead.
+    package func changeConversation<Value: Sendable>(
+        _ scope: OrganizationScope,
+        _ body: @escaping @Sendable (any Transaction) throws -> Value
+    ) async throws -> Value {
+        try await write(scope, isolation: .readCommitted, body)
+    }
+}

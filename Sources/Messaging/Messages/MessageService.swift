@@ -33,9 +33,7 @@ package struct MessageService: Sendable {
     ) async throws -> Posted {
         let now = now()
         let id = ID<Message>()
-        // The lock of the conversation puts all who write in it in a row; each statement after it sees what they left.
-        // Serializable would make those who wait for the lock begin again instead.
-        return try await database.write(scope, isolation: .readCommitted) { tx in
+        return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             var conversation = try conversations.lock(conversationID)
             guard conversation.isOpen else {

@@ -73,67 +73,15 @@ final class PostgresConnection {
         until deadline: UInt64,
         unless isStopped: () -> Bool = { false }
     ) throws(PostgresFailure) -> PostgresConnection {
-        // libpq's complaint about a URL may quote it, password and all.
-        var complaint: UnsafeMutablePointer<CChar>?
-        guard let options = PQconninfoParse(url.exposed, &complaint) else {
-            PQfreemem(complaint)
-            throw .lost("the URL of the database cannot be read")
-        }
-        PQconninfoFree(options)
-
-        // In this order the URL can change the first ones, but not the last.
-        let settings = [
-            ("application_name", "kuvend"), ("keepalives_idle", "30"), ("keepalives_interval", "10"),
-            ("keepalives_count", "3"), ("tcp_user_timeout", "30000"), ("dbname", url.exposed),
-            ("client_encoding", "UTF8"),
-        ]
-        let strings = settings.map { (strdup($0.0), strdup($0.1)) }
-        defer {
-            for (name, value) in strings {
-                free(name)
-                free(value)
-            }
-        }
-        let names = strings.map { UnsafePointer<CChar>($0.0) } + [nil]
-        let values = strings.map { UnsafePointer<CChar>($0.1) } + [nil]
-        guard let handle = PQconnectStartParams(names, values, 1) else { throw .lost("out of memory") }
+        let handle = try PostgresHandshake.connect(to: url, until: deadline, unless: isStopped)
         let connection = PostgresConnection(handle: handle)
         do throws(PostgresFailure) {
-            _ = PQsetNoticeReceiver(handle, { _, _ in }, nil)
-            try connection.finishConnecting(until: deadline, unless: isStopped)
             try connection.setUp(role: role, timeout: timeout, until: deadline)
         } catch {
             connection.close()
             throw error
         }
         return connection
-    }
-
-    private func finishConnecting(
-        until deadline: UInt64,
-        unless isStopped: () -> Bool
-    ) throws(PostgresFailure) {
-        guard PQstatus(handle) != CONNECTION_BAD else { throw .lost(PostgresFailure.trimmed(PQerrorMessage(handle))) }
-        var state = PGRES_POLLING_WRITING
-        while true {
-            switch state {
-            case PGRES_POLLING_OK: return
-            case PGRES_POLLING_READING, PGRES_POLLING_WRITING:
-                // In slices, so that closing the pool does not wait for a server that does not answer.
-                let events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT
-                let slice = min(deadline, monotonicNanoseconds() &+ 200_000_000)
-                let isReady = waitForSocket(Int16(events), until: slice) != 0
-                guard !isStopped() else { throw .lost("the database has been closed") }
-                if !isReady {
-                    guard monotonicNanoseconds() < deadline else {
-                        throw .lost("no connection within the time allowed")
-                    }
-                    continue
-                }
-            default: throw .lost(PostgresFailure.trimmed(PQerrorMessage(handle)))
-            }
-            state = PQconnectPoll(handle)
-        }
     }
 
     private func setUp(role: String?, timeout: Duration, until deadline: UInt64) throws(PostgresFailure) {
@@ -421,7 +369,7 @@ final class PostgresConnection {
             // -1: the reason is in what the server may have sent before, which is read below.
             let events = Int16(POLLIN) | (unsent == 1 ? Int16(POLLOUT) : 0)
             guard PQsocket(handle) >= 0 else { break }
-            let ready = waitForSocket(events, until: deadline)
+            let ready = waitForSocket(of: handle, events, until: deadline)
             if ready == 0 {
                 isBroken = true
                 isBusyOnServer = true
@@ -434,25 +382,6 @@ final class PostgresConnection {
             }
         }
         return PQgetResult(handle)
-    }
-
-    /// Returns what the socket is ready for; 0 when the deadline passed.
-    private func waitForSocket(_ events: Int16, until deadline: UInt64) -> Int16 {
-        var descriptor = pollfd(fd: PQsocket(handle), events: events, revents: 0)
-        while true {
-            let milliseconds: Int32
-            if deadline == .max {
-                milliseconds = -1
-            } else {
-                let now = monotonicNanoseconds()
-                guard now < deadline else { return 0 }
-                milliseconds = Int32(clamping: (deadline - now) / 1_000_000 + 1)
-            }
-            let count = poll(&descriptor, 1, milliseconds)
-            if count > 0 { return descriptor.revents }
-            if count == 0 { return 0 }
-            guard errno == EINTR || errno == EAGAIN else { return Int16(POLLERR) }
-        }
     }
 
     /// Reads what is left of the transaction before, so that the connection can rest.
@@ -532,25 +461,7 @@ final class PostgresConnection {
     func close(using threads: ThreadGroup) {
         guard isBusyOnServer, let cancel = PQgetCancel(handle) else { return close() }
         isBroken = true
-        let remains = Remains(handle: handle, cancel: cancel)
+        let remains = PostgresRemains(handle: handle, cancel: cancel)
         if !threads.start("kuvend-cancel", { remains.bury() }) { remains.bury(cancelling: false) }
-    }
-
-    /// What is left of a connection.
-    ///
-    /// `@unchecked Sendable`: the pointers are handed over to one thread; the connection that owned them never touches
-    /// them again.
-    private struct Remains: @unchecked Sendable {
-        let handle: OpaquePointer
-        let cancel: OpaquePointer
-
-        func bury(cancelling: Bool = true) {
-            if cancelling {
-                var complaint = [CChar](repeating: 0, count: 256)
-                _ = PQcancel(cancel, &complaint, Int32(complaint.count))
-            }
-            PQfreeCancel(cancel)
-            PQfinish(handle)
-        }
     }
 }

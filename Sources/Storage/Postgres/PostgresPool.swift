@@ -15,8 +15,8 @@ import Darwin
 ///
 /// Work is run in the order in which it came. A thread with nothing to do lies on a stack, and work that comes is
 /// handed to the top one: exactly one thread is woken for it. Only queries may wait although a thread is idle: a few
-/// threads take all that wait and send them together, so that many share a round trip. While the database is down one thread alone keeps trying
-/// to connect, and waiting work fails by its own deadline.
+/// threads take all that wait and send them together, so that many share a round trip. While the database is down one
+/// thread alone keeps trying to connect, and waiting work fails by its own deadline.
 final class PostgresPool: Sendable {
     /// Threads that stay when there is nothing to do.
     private static let minimumIdle = 2

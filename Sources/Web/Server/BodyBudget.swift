@@ -11,15 +11,15 @@ import Synchronization
 final class BodyBudget: Sendable {
     /// What one request holds.
     struct Share: Sendable {
-        let caller: Responder.CallerKey
+        let caller: CallerKey
         fileprivate(set) var bytes = 0
 
-        init(of caller: Responder.CallerKey) { self.caller = caller }
+        init(of caller: CallerKey) { self.caller = caller }
     }
 
     private struct State {
         var held = 0
-        var byCaller: [Responder.CallerKey: Int] = [:]
+        var byCaller: [CallerKey: Int] = [:]
     }
 
     private static let busy = Problem(

@@ -10,28 +10,14 @@ import Storage
 struct Responder: Sendable {
     let routes: Routes
     let unknownRoute: RouteMeters
-    let authenticator: Authenticator
+    let admission: Admission
     let idempotency: IdempotencyKeys?
     let configuration: WebConfiguration
-    let cors: CORS
-    let gzip: Gzip?
-    let apiLimiter: RateLimiter<CallerKey>?
-    let organizationLimiter: RateLimiter<ID<OrganizationEntity>>?
-    let failedAuthentications: FailedAuthentications?
-    let authenticationLimiter: RateLimiter<CallerKey>?
+    let headers: AnswerHeaders
     let bodies: BodyBudget
     let streams: OpenStreams
     let inFlight: any MeterHandler
-    let dates: HTTPDates
-    let stopping = StopFlag()
     let logger: Logger
-
-    /// Who uses up a rate limit.
-    enum CallerKey: Hashable, Sendable {
-        case actor(Actor)
-        case organization(ID<OrganizationEntity>)
-        case address(ClientAddress?)
-    }
 
     /// What becomes known of a request on its way, for the answer's headers, the log and the end of the request.
     private struct Progress {
@@ -84,7 +70,7 @@ struct Responder: Sendable {
         } catch {
             reply = self.reply(to: error, origin, progress.route)
         }
-        await finish(&reply, to: request, origin, progress)
+        await headers.finish(&reply, to: request, id: origin.requestID, rate: progress.rate)
         let status = reply.status.code
         do {
             try await write(reply, to: request, writer, on: channel, origin, progress)
@@ -118,13 +104,19 @@ struct Responder: Sendable {
         switch endpoint.handler {
         case .public(let handler):
             let caller = CallerKey.address(client?.rateLimitKey)
-            try limit(endpoint, as: caller, client, &progress)
+            try admission.limit(endpoint, as: caller, client, &progress.rate)
             let incoming = try await read(request, route, values, target, origin, for: caller, &progress)
             return try await handler(PublicCall(request: incoming))
         case .organization(let handler):
-            let principal = try await authenticate(request.headers, origin, client)
+            let principal = try await admission.authenticate(request.headers, origin, client)
             progress.principal = principal
-            try limit(endpoint, as: .actor(principal.actor), of: principal.organization, client, &progress)
+            try admission.limit(
+                endpoint,
+                as: .actor(principal.actor),
+                of: principal.organization,
+                client,
+                &progress.rate
+            )
             if let permission = endpoint.permission, !principal.permissions.contains(permission) {
                 throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
             }
@@ -156,8 +148,8 @@ struct Responder: Sendable {
         if methods.contains(.get) { names.append("HEAD") }
         let allow = (names + ["OPTIONS"]).joined(separator: ", ")
         if request.method == .options {
-            let isPreflight = cors.isOn && request.headers.contains(.accessControlRequestMethod)
-            return (isPreflight ? cors.preflight(allowing: methods) : .noContent).with(.allow, allow)
+            let isPreflight = headers.cors.isOn && request.headers.contains(.accessControlRequestMethod)
+            return (isPreflight ? headers.cors.preflight(allowing: methods) : .noContent).with(.allow, allow)
         }
         throw Problem(
             .methodNotAllowed,
@@ -165,65 +157,6 @@ struct Responder: Sendable {
             "This path allows \(allow).",
             headers: ["Allow": allow]
         )
-    }
-
-    private func authenticate(
-        _ headers: HTTPFields,
-        _ origin: RequestOrigin,
-        _ client: ClientAddress?
-    ) async throws -> Principal {
-        guard let bearer = headers[.authorization].flatMap(bearerToken) else {
-            throw Problem(.unauthorized, "auth.required", "Send a token or an API key as: Authorization: Bearer …")
-        }
-        guard let failedAuthentications, authenticator.isLookedUp(bearer) else {
-            return try await authenticator.authenticate(bearer, origin)
-        }
-        let attempt = FailedAuthentications.Attempt(bearer, from: client?.rateLimitKey)
-        let isKnown = failedAuthentications.knows(attempt)
-        if !isKnown, let seconds = failedAuthentications.secondsToWait(attempt) {
-            throw Self.rateLimited(retryAfter: seconds)
-        }
-        do {
-            let principal = try await authenticator.authenticate(bearer, origin)
-            if !isKnown { failedAuthentications.succeeded(attempt) }
-            return principal
-        } catch let error as any ProblemConvertible where error.problem.status == .unauthorized {
-            failedAuthentications.failed(attempt)
-            throw error
-        }
-    }
-
-    private static func rateLimited(retryAfter seconds: Int) -> Problem {
-        Problem(
-            .tooManyRequests,
-            "rate_limit.exceeded",
-            "Too many requests. Try again later.",
-            retryAfterSeconds: seconds
-        )
-    }
-
-    private func limit(
-        _ endpoint: Endpoint,
-        as caller: CallerKey,
-        of organization: ID<OrganizationEntity>? = nil,
-        _ client: ClientAddress?,
-        _ progress: inout Progress
-    ) throws(Problem) {
-        guard endpoint.rateLimit != .none else { return }
-        if let decision = apiLimiter?.take(caller) { progress.rate = decision }
-        if let organization, progress.rate?.isAllowed != false,
-            let decision = organizationLimiter?.take(organization), !decision.isAllowed
-        {
-            progress.rate = decision
-        }
-        if endpoint.rateLimit == .authentication, progress.rate?.isAllowed != false,
-            let decision = authenticationLimiter?.take(.address(client?.rateLimitKey))
-        {
-            progress.rate = decision
-        }
-        if let rate = progress.rate, !rate.isAllowed {
-            throw Self.rateLimited(retryAfter: rate.retryAfterSeconds)
-        }
     }
 
     private func read(
@@ -361,83 +294,6 @@ struct Responder: Sendable {
 
     // MARK: The answer
 
-    private static let commonHeaders: HTTPFields = {
-        var headers = HTTPFields()
-        headers.append(HTTPField(name: .xContentTypeOptions, value: "nosniff"))
-        headers.append(HTTPField(name: .referrerPolicy, value: "no-referrer"))
-        headers.append(HTTPField(name: .frameOptions, value: "DENY"))
-        return headers
-    }()
-
-    private static let pagePolicy =
-        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
-        + "frame-ancestors 'none'"
-
-    /// Completes the headers, answers `If-None-Match` and compresses.
-    private func finish(
-        _ reply: inout Reply,
-        to request: Request,
-        _ origin: RequestOrigin,
-        _ progress: Progress
-    ) async {
-        var headers = Self.commonHeaders
-        headers.append(HTTPField(name: .date, value: dates.now))
-        if stopping.isSet, !reply.headers.contains(.connection) {
-            headers.append(HTTPField(name: .connection, value: "close"))
-        }
-        headers.append(HTTPField(name: .requestID, value: origin.requestID))
-        if !reply.headers.contains(.cacheControl) {
-            headers.append(HTTPField(name: .cacheControl, value: "no-store"))
-        }
-        if let rate = progress.rate {
-            headers.append(HTTPField(name: .rateLimitLimit, value: String(rate.limit)))
-            headers.append(HTTPField(name: .rateLimitRemaining, value: String(rate.remaining)))
-            headers.append(HTTPField(name: .rateLimitReset, value: String(rate.resetSeconds)))
-        }
-        cors.mark(&headers, for: request.headers[.origin])
-        let contentType = reply.headers[.contentType] ?? ""
-        if contentType.hasPrefix("text/html"), !reply.headers.contains(.contentSecurityPolicy) {
-            headers.append(HTTPField(name: .contentSecurityPolicy, value: Self.pagePolicy))
-        }
-        if isUnchanged(reply, for: request) {
-            reply.status = .notModified
-            reply.content = .none
-            reply.headers[.contentType] = nil
-        }
-        if let gzip, case .bytes(let buffer) = reply.content, buffer.readableBytes >= 1_024,
-            Self.isCompressible(contentType), !reply.headers.contains(.contentEncoding)
-        {
-            headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
-            if accepts("gzip", request.headers[.acceptEncoding]),
-                let smaller = await offEventLoop(if: buffer.isLong, { gzip.compress(buffer) })
-            {
-                reply.content = .bytes(smaller)
-                headers.append(HTTPField(name: .contentEncoding, value: "gzip"))
-            }
-        }
-        for field in reply.headers { headers.append(field) }
-        switch reply.content {
-        case .bytes(let buffer):
-            headers.append(HTTPField(name: .contentLength, value: String(buffer.readableBytes)))
-        case .none where reply.status != .noContent && reply.status != .notModified:
-            headers.append(HTTPField(name: .contentLength, value: "0"))
-        case .none, .events: break
-        }
-        reply.headers = headers
-    }
-
-    private func isUnchanged(_ reply: Reply, for request: Request) -> Bool {
-        guard reply.status == .ok, request.method == .get || request.method == .head,
-            let condition = request.headers[.ifNoneMatch], let tag = reply.headers[.eTag]
-        else { return false }
-        return condition == "*" || EntityTag.list(condition, weak: true)?.contains { $0.text == tag } == true
-    }
-
-    private static func isCompressible(_ contentType: String) -> Bool {
-        contentType.hasPrefix("application/json") || contentType.hasPrefix("text/")
-            || contentType.hasPrefix("application/problem+json")
-    }
-
     private func write(
         _ reply: Reply,
         to request: Request,
@@ -476,32 +332,13 @@ struct Responder: Sendable {
         var isAllowed: (@Sendable () async -> Bool)?
         if let principal = progress.principal, let bearer = request.headers[.authorization].flatMap(bearerToken) {
             let permission = progress.route?.endpoint.permission
-            isAllowed = { await mayStillRead(principal, with: bearer, permission, origin) }
+            isAllowed = { await admission.mayStillRead(principal, with: bearer, permission, origin) }
         }
         return EventSink.Watch(
             lifetime: configuration.streamLifetime,
             interval: configuration.streamCheck,
             isAllowed: isAllowed
         )
-    }
-
-    /// Whether a credential is still what it was when the stream began.
-    private func mayStillRead(
-        _ principal: Principal,
-        with bearer: Secret,
-        _ permission: Permission?,
-        _ origin: RequestOrigin
-    ) async -> Bool {
-        do {
-            let current = try await authenticator.authenticate(bearer, origin)
-            return current.actor == principal.actor && current.organization == principal.organization
-                && permission.map(current.permissions.contains) != false
-        } catch let error as any ProblemConvertible {
-            // A database that cannot be reached says nothing about the credential; the lifetime bounds what it may cost.
-            return error.problem.status != .unauthorized && error.problem.status != .forbidden
-        } catch {
-            return true
-        }
     }
 
     // MARK: Telling about it
@@ -527,23 +364,5 @@ struct Responder: Sendable {
             metadata["organization_id"] = .stringConvertible(principal.organization)
         }
         logger.log(level: level, isSlow ? "slow request" : "request", metadata: metadata)
-    }
-}
-
-/// The path and the query of a request, still encoded.
-///
-/// Scheme and authority of the absolute form are left out.
-struct RequestTarget: Sendable {
-    let path: Substring
-    let query: Substring
-
-    init(_ text: String) {
-        var rest = text.prefix { $0 != "#" }
-        if !rest.hasPrefix("/"), let scheme = rest.firstRange(of: "://") {
-            rest = rest[scheme.upperBound...].drop { $0 != "/" && $0 != "?" }
-        }
-        let mark = rest.firstIndex(of: "?")
-        path = rest[..<(mark ?? rest.endIndex)]
-        query = mark.map { rest[rest.index(after: $0)...] } ?? ""
     }
 }

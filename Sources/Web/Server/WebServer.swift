@@ -58,22 +58,16 @@ package struct WebServer: Service {
         responder = Responder(
             routes: try Routes(routes),
             unknownRoute: RouteMeters(method: "none", route: "none", factory: metrics),
-            authenticator: authenticator,
+            admission: Admission(configuration, authenticator: authenticator),
             idempotency: idempotency,
             configuration: configuration,
-            cors: CORS(configuration.allowedOrigins),
-            gzip: configuration.gzipLevel > 0 ? Gzip(level: configuration.gzipLevel) : nil,
-            apiLimiter: configuration.apiRate.map { RateLimiter($0.limit, per: $0.period) },
-            organizationLimiter: configuration.organizationRate.map { RateLimiter($0.limit, per: $0.period) },
-            failedAuthentications: configuration.failedAuthenticationRate.map { FailedAuthentications($0) },
-            authenticationLimiter: configuration.authenticationRate.map { RateLimiter($0.limit, per: $0.period) },
+            headers: AnswerHeaders(configuration),
             bodies: BodyBudget(configuration.bodyBudget, largestBody: routes.map(\.bodyLimit).max() ?? 0),
             streams: OpenStreams(
                 perActor: configuration.streamsPerActor,
                 perOrganization: configuration.streamsPerOrganization
             ),
             inFlight: metrics.makeMeter(label: "http_requests_in_flight", dimensions: []),
-            dates: HTTPDates(),
             logger: logger
         )
     }
@@ -118,7 +112,7 @@ package struct WebServer: Service {
             group.addTask {
                 // Ends when it is cancelled, because the server has ended, or when the grace is over.
                 try await gracefulShutdown()
-                responder.stopping.set()
+                responder.headers.stopping.set()
                 try await Task.sleep(for: configuration.shutdownGrace)
                 logger.warning("requests were still running when the grace of the shutdown was over")
             }
