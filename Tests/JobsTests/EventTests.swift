@@ -1,4 +1,3 @@
-import Dispatch
 import Jobs
 import Kernel
 import Storage
@@ -156,8 +155,7 @@ struct EventTests {
     func slowTransaction() async throws {
         try await withHarness(on: .postgres) { harness in
             let (scope, now) = (harness.organization, harness.now)
-            let hasWritten = Gate()
-            let mayCommit = DispatchSemaphore(value: 0)
+            let (hasWritten, mayCommit) = (Gate(), Gate())
             let begun = Mutex(false)
             async let slow: Void = harness.database.write(scope) { tx in
                 try tx.record(event(1), in: scope, now: now)
@@ -169,7 +167,7 @@ struct EventTests {
                 }
                 guard isFirst else { return }
                 hasWritten.open()
-                mayCommit.wait()
+                try mayCommit.passInBody()
             }
             try await hasWritten.pass()
             try await harness.record(2...3, in: .job(of: ID()))
@@ -180,7 +178,7 @@ struct EventTests {
                 logger: Harness.logger
             )
             let consumedEarly = try await loop.runOnce()
-            mayCommit.signal()
+            mayCommit.open()
             try await slow
             #expect(early.isEmpty)
             #expect(consumedEarly == 0)

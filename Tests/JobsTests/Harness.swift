@@ -15,23 +15,6 @@ final class TestClock: Sendable {
     func advance(by duration: Duration) { time.withLock { $0 = $0 + duration } }
 }
 
-/// Opens once; whoever comes earlier waits.
-///
-/// Ends early when the waiting task is cancelled.
-struct Gate: Sendable {
-    private let stream: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() { (stream, continuation) = AsyncStream.makeStream() }
-
-    func open() { continuation.finish() }
-
-    func pass() async throws {
-        for await _ in stream {}
-        try Task.checkCancellation()
-    }
-}
-
 /// A list that handlers append to.
 final class Log<Element: Sendable>: Sendable {
     private let elements = Mutex<[Element]>([])

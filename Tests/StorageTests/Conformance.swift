@@ -1,7 +1,5 @@
-import Dispatch
 import Kernel
 import Storage
-import Synchronization
 import TestKit
 import Testing
 
@@ -95,52 +93,6 @@ let endlessStatement: SQL = """
     WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < 10000000000)
     SELECT count(*) FROM n
     """
-
-/// What a test waits for, from tasks or from the body of a transaction.
-final class Gate: Sendable {
-    private enum State {
-        case closed([@Sendable () -> Void])
-        case open
-    }
-
-    private let state = Mutex(State.closed([]))
-
-    func open() {
-        let waiting = state.withLock { state in
-            defer { state = .open }
-            if case .closed(let waiting) = state { return waiting }
-            return []
-        }
-        for resume in waiting { resume() }
-    }
-
-    /// At most two minutes, so that a mistake fails a test instead of hanging it.
-    func wait() async {
-        let timer = Task {
-            try await Task.sleep(for: .seconds(120))
-            Issue.record("nobody opened the gate")
-            open()
-        }
-        await withCheckedContinuation { continuation in whenOpen { continuation.resume() } }
-        timer.cancel()
-    }
-
-    /// Blocks the thread, at most two minutes.
-    func waitInBody() {
-        let semaphore = DispatchSemaphore(value: 0)
-        whenOpen { semaphore.signal() }
-        if semaphore.wait(timeout: .now() + 120) == .timedOut { Issue.record("nobody opened the gate") }
-    }
-
-    private func whenOpen(_ resume: @escaping @Sendable () -> Void) {
-        let isOpen = state.withLock { state in
-            guard case .closed(let waiting) = state else { return true }
-            state = .closed(waiting + [resume])
-            return false
-        }
-        if isOpen { resume() }
-    }
-}
 
 struct Refused: Error, Equatable {
     let reason: String

@@ -61,7 +61,7 @@ struct PostgresTests {
             let (isIdle, isKilled) = (Gate(), Gate())
             async let killed: Void = {
                 guard case .idle = moment else { return }
-                await isIdle.wait()
+                try await isIdle.pass()
                 let victim = runs.withLock { $0.first ?? 0 }
                 _ = try await killer.write(for: .queue) { tx in
                     try tx.value("SELECT pg_terminate_backend(\(victim)::bigint::int, 5000)", as: Bool.self)
@@ -83,7 +83,7 @@ struct PostgresTests {
                     try tx.run("SELECT 1")
                 case .idle:
                     isIdle.open()
-                    isKilled.waitInBody()
+                    try isKilled.passInBody()
                 }
             }
             try await killed

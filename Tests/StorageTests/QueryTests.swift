@@ -1,4 +1,3 @@
-import Dispatch
 import Kernel
 import Storage
 import Synchronization
@@ -122,17 +121,17 @@ struct QueryTests {
     @Test("queries that are stuck do not keep others from the connections that are left")
     func stuck() async throws {
         try await Conformance.with(.postgres) { database in
-            let release = DispatchSemaphore(value: 0)
+            let release = Gate()
             let isHeld = Flag()
             let holder = Task {
                 try await database.write(Conformance.scope) { tx in
                     _ = try tx.value("SELECT 1 FROM (SELECT pg_advisory_xact_lock(4711)) AS locked", as: Int.self)
                     isHeld.set()
-                    release.wait()
+                    try release.passInBody()
                 }
             }
             // Whatever happens, as the database cannot be closed before.
-            defer { release.signal() }
+            defer { release.open() }
             try await eventually("the lock is held") { isHeld.isSet ? () : nil }
             let waiting: SQL = """
                 SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
@@ -154,7 +153,7 @@ struct QueryTests {
                 }
             }
             for _ in 0..<20 { #expect(try await database.fetch(Self.names, in: Conformance.scope) == []) }
-            release.signal()
+            release.open()
             try await holder.value
             for query in stuck { #expect(try await query.value == 1) }
         }

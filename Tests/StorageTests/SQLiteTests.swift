@@ -26,10 +26,10 @@ struct SQLiteTests {
                     try await database.write(Conformance.scope) { tx in
                         try tx.run(insertParent("first"))
                         hasBegun.open()
-                        mayEnd.waitInBody()
+                        try mayEnd.passInBody()
                     }
                 }
-                await hasBegun.wait()
+                try await hasBegun.pass()
                 for number in 0..<200 {
                     group.addTask {
                         try await database.write(Conformance.scope) { tx in try tx.run(insertParent("\(number)")) }
@@ -54,10 +54,10 @@ struct SQLiteTests {
             let (hasBegun, mayEnd) = (Gate(), Gate())
             async let first: Void = database.write(Conformance.scope) { tx in
                 hasBegun.open()
-                mayEnd.waitInBody()
+                try mayEnd.passInBody()
                 try tx.run(insertParent("first"))
             }
-            await hasBegun.wait()
+            try await hasBegun.pass()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for number in 0..<10 {
                     group.addTask {
@@ -174,7 +174,7 @@ struct SQLiteTests {
                 }
                 return count
             }()
-            await mayEnd.wait()
+            try await mayEnd.pass()
             try await database.backup(to: copy)
             let restored = try SQLiteDatabase(
                 configuration: SQLiteConfiguration(path: copy),

@@ -111,10 +111,10 @@ struct TransactionTests {
             async let values = database.read(Conformance.scope) { tx in
                 let first = try tx.value("SELECT value FROM counters WHERE id = 1", as: Int.self)
                 hasRead.open()
-                hasWritten.waitInBody()
+                try hasWritten.passInBody()
                 return [first, try tx.value("SELECT value FROM counters WHERE id = 1", as: Int.self)]
             }
-            await hasRead.wait()
+            try await hasRead.pass()
             try await database.write(Conformance.scope) { tx in
                 try tx.run("UPDATE counters SET value = 7 WHERE id = 1")
             }
@@ -227,7 +227,6 @@ struct TransactionTests {
                     try tx.run(insertParent(""))
                 }
             }
-            let isCommitted = Gate()
             async let seen = {
                 for await _ in committed {
                     // Whoever is woken finds the rows.
@@ -240,7 +239,6 @@ struct TransactionTests {
                 tx.signal(.jobs(lane: "bulk"))
                 try tx.run(insertParent("b"))
             }
-            isCommitted.open()
             #expect(try await seen == ["b"])
             // Ours comes first if nothing was there before.
             hub.publish([Signal.events])

@@ -1,6 +1,7 @@
 import Kernel
 import NIOCore
 import NIOPosix
+import TestKit
 import Testing
 
 @testable import Web
@@ -42,8 +43,8 @@ struct BodyBudgetTests {
 
     @Test("a body is held until its request ends; what no longer fits is 503, and the connection ends")
     func requests() async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
-        let (ends, end) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
+        let mayEnd = Gate()
         let endpoint = Endpoint.organization(
             .post,
             "/upload",
@@ -53,8 +54,8 @@ struct BodyBudgetTests {
             answers: [.noContent]
         ) { call in
             guard call.upload.readableBytes == 900 else { return .noContent }
-            start.finish()
-            for await _ in ends {}
+            started.open()
+            try await mayEnd.pass()
             return .noContent
         }
         let type = [("Content-Type", "text/plain")]
@@ -67,7 +68,7 @@ struct BodyBudgetTests {
             }
         ) { server in
             async let first = server.send("POST", "/upload", bytes(900), headers: type)
-            for await _ in starts {}
+            try await started.pass()
             #expect(try await server.send("POST", "/upload", bytes(100), headers: type).status == 204)
             let refused = try await server.send("POST", "/upload", bytes(101), headers: type)
             #expect(refused.status == 503)
@@ -75,7 +76,7 @@ struct BodyBudgetTests {
             #expect(refused.header("Retry-After") == "2")
             #expect(refused.header("Connection") == "close")
             #expect(try await server.send("POST", "/upload").status == 415, "no body needs no room")
-            end.finish()
+            mayEnd.open()
             #expect(try await first.status == 204)
             #expect(try await server.send("POST", "/upload", bytes(1_000), headers: type).status == 204)
         }
@@ -83,13 +84,13 @@ struct BodyBudgetTests {
 
     @Test("a connection over the limit waits until another has ended", .timeLimit(.minutes(5)))
     func connections() async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
-        let (ends, end) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
+        let mayEnd = Gate()
         let (orders, order) = AsyncStream.makeStream(of: String.self)
         let endpoints = [
             Endpoint.public(.get, "/first", "Wait", answers: [.noContent]) { _ in
-                start.finish()
-                for await _ in ends {}
+                started.open()
+                try await mayEnd.pass()
                 order.yield("first")
                 return .noContent
             },
@@ -104,12 +105,12 @@ struct BodyBudgetTests {
         }
         try await withServer(endpoints, configure: { $0.maximumConnections = 1 }) { server in
             async let first = server.raw([request("/first")])
-            for await _ in starts {}
+            try await started.pass()
             // The system takes the connection, and keeps it until the server asks for it.
             let second = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connect(host: "127.0.0.1", port: server.port).get()
             try await second.writeAndFlush(request("/second"))
-            end.finish()
+            mayEnd.open()
             _ = try await first
             var seen: [String] = []
             for await name in orders { seen.append(name) }

@@ -3,6 +3,7 @@ import Kernel
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestKit
 import Testing
 
 @testable import Web
@@ -25,12 +26,12 @@ struct EventLoopTests {
     @Test("while a handler computes for long, other connections of its loop are answered", .timeLimit(.minutes(5)))
     func othersAreAnswered() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
         let isAnswered = DispatchSemaphore(value: 0)
         let endpoints = [
             Endpoint.public(.get, "/long", "Compute", answers: [.ok(.any)]) { _ in
                 let wasAnswered = await offEventLoop {
-                    start.finish()
+                    started.open()
                     // Blocks its thread, as a long computation does; the deadline only keeps a failure from hanging.
                     return isAnswered.wait(timeout: .now() + .seconds(20)) == .success
                 }
@@ -40,7 +41,7 @@ struct EventLoopTests {
         ]
         try await withServer(endpoints, eventLoopGroup: group) { server async throws in
             async let long = server.get("/long")
-            for await _ in starts {}
+            try await started.pass()
             #expect(try await server.get("/short").status == 204)
             isAnswered.signal()
             #expect(try await long.json == true)

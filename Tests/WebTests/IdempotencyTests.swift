@@ -221,21 +221,21 @@ struct IdempotencyTests {
 
     @Test("a claim whose request died is taken over when its lease is over", arguments: TestDatabase.kinds)
     func takeover(on kind: TestDatabase.Kind) async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
-        let (ends, end) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
+        let mayEnd = Gate()
         try await withProbe(on: kind) { _, run, _ in
             if run == 1 {
-                start.finish()
-                for await _ in ends {}
+                started.open()
+                try await mayEnd.pass()
             }
             return Self.created("run \(run)")
         } _: { server, probe, _ in
             async let dead = server.post(path, body, key: "k")
-            for await _ in starts {}
+            try await started.pass()
             #expect(try await server.post(path, body, key: "k").code == "idempotency.in_flight")
             probe.advance(by: IdempotencyKeys.lease)
             #expect(try await server.post(path, body, key: "k").text.contains("run 2"))
-            end.finish()
+            mayEnd.open()
             #expect(try await dead.text.contains("run 1"))
             let again = try await server.post(path, body, key: "k")
             #expect(again.text.contains("run 2"), "the late one does not replace the answer")

@@ -121,16 +121,16 @@ struct ObservabilityTests {
     func sharedReadiness() async {
         let clock = TestClock()
         let asked = Mutex(0)
-        let (ends, end) = AsyncStream.makeStream(of: Void.self)
+        let mayEnd = Gate()
         let check = ReadinessCheck("database") {
             asked.withLock { $0 += 1 }
-            for await _ in ends {}
+            try await mayEnd.pass()
         }
         let readiness = Readiness([check], interval: .seconds(1), now: { clock.now })
         await withTaskGroup(of: Void.self) { group in
             for _ in 0..<5 { group.addTask { #expect(await readiness.results().map(\.name) == ["database"]) } }
             while await readiness.waiting < 4 { await Task.yield() }
-            end.finish()
+            mayEnd.open()
         }
         #expect(asked.withLock { $0 } == 1)
         _ = await readiness.results()

@@ -1,5 +1,6 @@
 import Kernel
 import Synchronization
+import TestKit
 import Testing
 
 @testable import Web
@@ -38,10 +39,10 @@ struct StreamLimitTests {
     }
 
     /// A stream that says hello and then nothing.
-    private func silent(_ start: AsyncStream<Void>.Continuation) -> Endpoint {
+    private func silent(_ started: Gate) -> Endpoint {
         endpoint { writer in
             try await writer.send(StreamEvent(data: "hello"))
-            start.finish()
+            started.open()
             try await Task.sleep(for: .seconds(36_000))
         }
     }
@@ -52,15 +53,15 @@ struct StreamLimitTests {
 
     @Test("a stream ends when its reader may no longer read it", arguments: Loss.allCases)
     func lost(_ loss: Loss) async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
         let credential = Credential()
         try await withServer(
-            [silent(start)],
+            [silent(started)],
             authenticator: credential.authenticator,
             configure: { $0.streamCheck = .milliseconds(10) }
         ) { server in
             async let streamed = server.get("/events", headers: events)
-            for await _ in starts {}
+            try await started.pass()
             let before = try TestCaller.principal(of: "good")
             switch loss {
             case .credential: credential.fail(with: Problem(.unauthorized, "auth.invalid_token", "It was revoked."))
@@ -76,10 +77,10 @@ struct StreamLimitTests {
 
     @Test("a stream goes on while the credential cannot be checked")
     func unchecked() async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
         let credential = Credential()
         let patient = endpoint { writer in
-            start.finish()
+            started.open()
             while credential.checked < 4 { await Task.yield() }
             try await writer.send(StreamEvent(data: "still here"))
         }
@@ -89,7 +90,7 @@ struct StreamLimitTests {
             configure: { $0.streamCheck = .milliseconds(10) }
         ) { server async throws in
             async let streamed = server.get("/events", headers: events)
-            for await _ in starts {}
+            try await started.pass()
             credential.fail(with: Problem(.unavailable, "storage.unavailable", "The database is away."))
             #expect(try await streamed.text == "data: still here\n\n")
         }
@@ -97,8 +98,8 @@ struct StreamLimitTests {
 
     @Test("a stream ends when it has been open for long, and its source is cancelled")
     func lifetime() async throws {
-        let (_, start) = AsyncStream.makeStream(of: Void.self)
-        try await withServer([silent(start)], configure: { $0.streamLifetime = .milliseconds(50) }) { server in
+        let started = Gate()
+        try await withServer([silent(started)], configure: { $0.streamLifetime = .milliseconds(50) }) { server in
             let streamed = try await server.get("/events", headers: events)
             #expect(streamed.status == 200)
             #expect(["", "data: hello\n\n"].contains(streamed.text), "an end like any other")
@@ -107,12 +108,12 @@ struct StreamLimitTests {
 
     @Test("a caller has a number of streams, and what would stream is refused before it does anything")
     func perActor() async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
-        let (ends, end) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
+        let mayEnd = Gate()
         let held = endpoint { writer in
             try await writer.send(StreamEvent(data: "hello"))
-            start.finish()
-            for await _ in ends {}
+            started.open()
+            try await mayEnd.pass()
         }
         let runs = Mutex(0)
         let post = Endpoint.organization(
@@ -127,7 +128,7 @@ struct StreamLimitTests {
         }
         try await withServer([held, post], configure: { $0.streamsPerActor = 1 }) { server in
             async let first = server.get("/events", headers: events)
-            for await _ in starts {}
+            try await started.pass()
             let refused = try await server.send("POST", "/posts", headers: events)
             #expect(refused.status == 429)
             #expect(refused.code == "stream.too_many")
@@ -135,7 +136,7 @@ struct StreamLimitTests {
             #expect(runs.withLock { $0 } == 0)
             #expect(try await server.send("POST", "/posts").status == 204, "what does not stream is not counted")
             #expect(try await server.get("/events").code == "stream.too_many", "a stream that nobody asked for is")
-            end.finish()
+            mayEnd.open()
             #expect(try await first.text == "data: hello\n\n")
             // Its place is free soon after its end has been read.
             while try await server.send("POST", "/posts", headers: events).status == 429 {}

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Kernel
 import NIOCore
 import Synchronization
+import TestKit
 import Testing
 import Web
 
@@ -50,37 +51,37 @@ struct StreamTests {
 
     @Test("the source is cancelled when the reader leaves")
     func disconnect() async throws {
-        let (endings, ending) = AsyncStream.makeStream(of: Void.self)
+        let ended = Gate()
         let endpoints = endpoint { writer in
             try await writer.send(StreamEvent(data: "hello"))
-            defer { ending.finish() }
+            defer { ended.open() }
             try await Task.sleep(for: .seconds(36_000))
         }
         try await withServer(endpoints) { server in
             let request = "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
             let received = try await server.raw([ByteBuffer(string: request)], until: "hello")
             #expect(received?.contains("hello") == true)
-            for await _ in endings {}
+            try await ended.pass()
         }
     }
 
     @Test("streams end when the server shuts down, running requests finish", .timeLimit(.minutes(10)))
     func shutdown() async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
         let stream = endpoint { writer in
             try await writer.send(StreamEvent(data: "hello"))
-            start.finish()
+            started.open()
             try await Task.sleep(for: .seconds(36_000))
         }
         let slow = Endpoint.public(.get, "/slow", "Slow", answers: [.ok(.any)]) { _ in
-            for await _ in starts {}
+            try await started.pass()
             try await Task.sleep(for: .milliseconds(300))
             return .json { $0.value("done") }
         }
         try await withServer(stream + [slow]) { server in
             async let streamed = server.get("/events", headers: [("Accept", "text/event-stream")])
             async let answered = server.get("/slow")
-            for await _ in starts {}
+            try await started.pass()
             try await Task.sleep(for: .milliseconds(100))
             await server.stop()
             #expect(try await streamed.text == "data: hello\n\n")
@@ -90,15 +91,15 @@ struct StreamTests {
 
     @Test("requests that do not finish within the grace of a shutdown are broken off", .timeLimit(.minutes(10)))
     func grace() async throws {
-        let (starts, start) = AsyncStream.makeStream(of: Void.self)
+        let started = Gate()
         let stuck = Endpoint.public(.get, "/stuck", "Stuck", answers: [.noContent]) { _ in
-            start.finish()
+            started.open()
             try await Task.sleep(for: .seconds(36_000))
             return .noContent
         }
         try await withServer([stuck], configure: { $0.shutdownGrace = .milliseconds(300) }) { server in
             async let answer = try? server.get("/stuck")
-            for await _ in starts {}
+            try await started.pass()
             await server.stop()
             _ = await answer
         }
