@@ -10,6 +10,8 @@ package protocol Database: Sendable {
     var dialect: Dialect { get }
     /// Where `Transaction.signal` is heard, on every node that shares the database.
     var signals: SignalHub { get }
+    /// Calls of this node that wait for their turn.
+    var waiting: Int { get }
 
     /// A consistent view of the rows. Writing in it is an error.
     func read<Value: Sendable>(

@@ -94,6 +94,13 @@ let endlessStatement: SQL = """
     SELECT count(*) FROM n
     """
 
+extension Database {
+    /// Returns once so many calls wait for their turn.
+    func hasWaiting(_ count: Int) async throws {
+        try await eventually("\(count) calls wait") { waiting == count ? () : nil }
+    }
+}
+
 struct Refused: Error, Equatable {
     let reason: String
 

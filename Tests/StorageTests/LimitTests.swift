@@ -20,7 +20,7 @@ struct LimitTests {
             let second = Task {
                 try await database.write(Conformance.scope) { tx in try tx.run(insertParent("second")) }
             }
-            try await Task.sleep(for: .milliseconds(20))
+            try await database.hasWaiting(1)
             second.cancel()
             await #expect(throws: CancellationError.self) { try await second.value }
             mayEnd.open()
@@ -115,17 +115,16 @@ struct LimitTests {
             }
             try await hasBegun.pass()
             let waiting = Task { try await database.write(Conformance.scope) { tx in try tx.run(insertParent("b")) } }
-            try await Task.sleep(for: .milliseconds(20))
+            try await database.hasWaiting(1)
             async let closing: Void = database.close()
-            try await Task.sleep(for: .milliseconds(20))
-            mayEnd.open()
-            // What has begun is done, what waits is not.
-            try await running
             func expectClosed(_ body: () async throws -> Void) async {
                 let error = await storageError(body)
                 if case .closed? = error {} else { Issue.record("\(String(describing: error))") }
             }
+            // What has begun is done, what waits is not.
             await expectClosed { try await waiting.value }
+            mayEnd.open()
+            try await running
             await closing
             await expectClosed { _ = try await database.parents() }
             await expectClosed { try await database.write(Conformance.scope) { _ in } }

@@ -35,7 +35,7 @@ struct SQLiteTests {
                         try await database.write(Conformance.scope) { tx in try tx.run(insertParent("\(number)")) }
                     }
                 }
-                try await Task.sleep(for: .milliseconds(50))
+                try await database.hasWaiting(200)
                 mayEnd.open()
                 try await group.waitForAll()
             }
@@ -84,7 +84,7 @@ struct SQLiteTests {
                         try await database.write(Conformance.scope) { tx in try tx.run(insertParent("\(number)")) }
                     }
                 }
-                try await Task.sleep(for: .milliseconds(50))
+                try await database.hasWaiting(12)
                 mayEnd.open()
                 try await group.waitForAll()
             }

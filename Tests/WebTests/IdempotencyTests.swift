@@ -168,14 +168,18 @@ struct IdempotencyTests {
 
     @Test("requests that meet run once; the others are told to wait", arguments: TestDatabase.kinds)
     func race(on kind: TestDatabase.Kind) async throws {
+        let othersAreAnswered = Gate()
         try await withProbe(on: kind) { probe, run, call in
             try await probe.effect(call)
-            try await Task.sleep(for: .milliseconds(300))
+            try await othersAreAnswered.pass()
             return Self.created("run \(run)")
         } _: { server, probe, _ in
             let replies = try await withThrowingTaskGroup(of: TestServer.Answer.self) { group in
                 for _ in 0..<8 { group.addTask { try await server.post(path, body, key: "k") } }
-                return try await group.reduce(into: []) { $0.append($1) }
+                return try await group.reduce(into: [TestServer.Answer]()) { replies, reply in
+                    replies.append(reply)
+                    if replies.count == 7 { othersAreAnswered.open() }
+                }
             }
             #expect(replies.filter { $0.status == 201 && $0.header("Idempotency-Replayed") == nil }.count == 1)
             for reply in replies where reply.status != 201 {

@@ -67,25 +67,27 @@ struct StreamTests {
 
     @Test("streams end when the server shuts down, running requests finish", .timeLimit(.minutes(10)))
     func shutdown() async throws {
-        let started = Gate()
+        let (streams, runs, mayEnd) = (Gate(), Gate(), Gate())
         let stream = endpoint { writer in
             try await writer.send(StreamEvent(data: "hello"))
-            started.open()
+            streams.open()
             try await Task.sleep(for: .seconds(36_000))
         }
         let slow = Endpoint.public(.get, "/slow", "Slow", answers: [.ok(.any)]) { _ in
-            try await started.pass()
-            try await Task.sleep(for: .milliseconds(300))
+            runs.open()
+            try await mayEnd.pass()
             return .json { $0.value("done") }
         }
         try await withServer(stream + [slow]) { server in
             async let streamed = server.get("/events", headers: [("Accept", "text/event-stream")])
             async let answered = server.get("/slow")
-            try await started.pass()
-            try await Task.sleep(for: .milliseconds(100))
-            await server.stop()
+            try await streams.pass()
+            try await runs.pass()
+            async let stopped: Void = server.stop()
             #expect(try await streamed.text == "data: hello\n\n")
+            mayEnd.open()
             #expect(try await answered.json == "done")
+            await stopped
         }
     }
 

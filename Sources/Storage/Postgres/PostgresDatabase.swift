@@ -19,6 +19,7 @@ import Darwin
 package final class PostgresDatabase: Database {
     package let signals: SignalHub
     package var dialect: Dialect { .postgres }
+    package var waiting: Int { pool.waiting }
 
     private let configuration: PostgresConfiguration
     private let logger: Logger

@@ -109,6 +109,9 @@ final class PostgresPool: Sendable {
         self.logger = logger
     }
 
+    /// How many wait.
+    var waiting: Int { state.withLock { $0.waiting } }
+
     // MARK: Work comes
 
     func submit(_ work: PostgresWork, _ job: PostgresWork.Job) {

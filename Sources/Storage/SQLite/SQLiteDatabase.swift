@@ -58,6 +58,7 @@ package final class SQLiteDatabase: Database {
     private let isClosed = Atomic<Bool>(false)
 
     package var dialect: Dialect { .sqlite }
+    package var waiting: Int { reads.count + writes.count }
 
     /// Milliseconds to wait for another process that holds the lock of the file.
     static let lockPatience: Int32 = 5_000

@@ -119,6 +119,8 @@ final class SQLiteWorkQueue: Sendable {
         var isSweeping = false
         var whenThreadsEnded: [CheckedContinuation<Void, Never>] = []
 
+        var count: Int { waiting.count - head }
+
         mutating func removeFirst() -> (any SQLiteWork)? {
             guard head < waiting.count else { return nil }
             defer {
@@ -143,13 +145,16 @@ final class SQLiteWorkQueue: Sendable {
     /// - Parameter capacity: How many may wait; more are refused at once.
     init(capacity: Int) { self.capacity = capacity }
 
+    /// How many wait.
+    var count: Int { state.withLock { $0.count } }
+
     // MARK: For callers
 
     func add(_ work: any SQLiteWork) {
         enum Outcome { case added(wakes: Bool, sweeps: Bool), full, closed }
         let outcome: Outcome = state.withLock { state in
             guard !state.isClosed else { return .closed }
-            guard state.waiting.count - state.head < capacity else { return .full }
+            guard state.count < capacity else { return .full }
             state.waiting.append(work)
             let wakes = state.idleThreads > 0
             if wakes { state.idleThreads -= 1 }
