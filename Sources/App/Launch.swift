@@ -27,9 +27,10 @@ package enum Launch {
         raiseFileLimit()
         try makeDataDirectory(settings.dataDirectory)
         let secretKey = try settings.secretKey ?? SecretKeyFile.load(in: settings.dataDirectory)
-        let database = try await Databases.open(
+        let database = try await Databases.openPatiently(
             settings.database,
             connections: settings.databaseConnections,
+            patience: settings.databasePatience,
             logger: logger
         )
         let node: Node

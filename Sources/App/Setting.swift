@@ -33,6 +33,11 @@ package struct Setting: Sendable {
         "Connections to PostgreSQL, 2–200.",
         default: "16"
     )
+    static let databasePatience = Setting(
+        "database.patience",
+        "Seconds to wait at the start for a PostgreSQL that is not there yet, 0–3600.",
+        default: "30"
+    )
     static let host = Setting("host", "The address to listen on.", default: "127.0.0.1")
     static let port = Setting("port", "The port to listen on, 0–65535; 0 lets the system choose.", default: "8080")
     static let portFile = Setting("port.file", "A file to write the port to once the server listens.")
@@ -102,7 +107,8 @@ package struct Setting: Sendable {
     )
 
     package static let all = [
-        databaseURL, migrationDatabaseURL, databaseConnections, host, port, portFile, publicURL, dataDirectory,
+        databaseURL, migrationDatabaseURL, databaseConnections, databasePatience, host, port, portFile, publicURL,
+        dataDirectory,
         secretKey, roles, logLevel, languageModelURL, languageModelKey, languageModel, languageModelPrices,
         embeddingURL, embeddingKey, embeddingModel, vectorMemory, connections, bodyMemory,
         rateLimits, allowedOrigins, trustedProxies,

@@ -22,6 +22,7 @@ package struct Settings: Sendable {
     package let database: Location
     package let migrationDatabase: Location
     package let databaseConnections: Int
+    package let databasePatience: Duration
     package let dataDirectory: String
     package let secretKey: Secret?
     package let roles: Set<Role>
@@ -93,6 +94,7 @@ package struct Settings: Sendable {
             try values.location(.databaseURL) ?? .sqlite(path: dataDirectory + "/kuvend.sqlite")
         migrationDatabase = try values.location(.migrationDatabaseURL) ?? database
         databaseConnections = try values.integer(.databaseConnections, in: 2...200)
+        databasePatience = .seconds(try values.integer(.databasePatience, in: 0...3_600))
         secretKey = try values.text(.secretKey).map { text in
             guard text.utf8.count >= 32 else {
                 throw SettingError(.secretKey, text, "must have at least 32 characters")

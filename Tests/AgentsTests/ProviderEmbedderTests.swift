@@ -5,7 +5,7 @@ import Simulators
 import Testing
 import Web
 
-@Suite("Embedders", .timeLimit(.minutes(1)))
+@Suite("Embedders", .timeLimit(.minutes(5)))
 struct ProviderEmbedderTests {
     private typealias Limits = OpenAICompatibleEmbedder.Limits
 

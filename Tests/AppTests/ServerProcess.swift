@@ -190,7 +190,7 @@ struct ServerClient: Sendable {
     }()
 
     func send(_ method: String, _ path: String, _ body: JSON? = nil) async throws -> TestReply {
-        let response = try await Self.http.execute(request(method, path, body), timeout: .seconds(30))
+        let response = try await Self.http.execute(request(method, path, body), timeout: .seconds(120))
         let buffer = try await response.body.collect(upTo: 64 << 20)
         return TestReply(
             status: Int(response.status.code),

@@ -86,7 +86,7 @@ package final class SimulatedServer: Sendable {
         do {
             let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connect(host: host, port: port).get()
-            let timeout = channel.eventLoop.scheduleTask(in: .seconds(5)) { channel.close(promise: nil) }
+            let timeout = channel.eventLoop.scheduleTask(in: .seconds(60)) { channel.close(promise: nil) }
             let request = "GET \(Self.lastPath) HTTP/1.1\r\nHost: \(host)\r\nConnection: close\r\n\r\n"
             try await channel.writeAndFlush(ByteBuffer(string: request))
             try await channel.closeFuture.get()

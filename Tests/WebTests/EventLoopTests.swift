@@ -33,7 +33,7 @@ struct EventLoopTests {
                 let wasAnswered = await offEventLoop {
                     started.open()
                     // Blocks its thread, as a long computation does; the deadline only keeps a failure from hanging.
-                    return isAnswered.wait(timeout: .now() + .seconds(20)) == .success
+                    return isAnswered.wait(timeout: .now() + .seconds(60)) == .success
                 }
                 return .json { $0.value(wasAnswered) }
             },

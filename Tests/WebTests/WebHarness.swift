@@ -65,7 +65,7 @@ struct TestServer: Sendable {
             }
         }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
-        let response = try await Self.client.execute(request, timeout: .seconds(20))
+        let response = try await Self.client.execute(request, timeout: .seconds(120))
         let bytes = try await response.body.collect(upTo: 16 << 20)
         return Answer(
             status: Int(response.status.code),
@@ -83,7 +83,7 @@ struct TestServer: Sendable {
     }
 
     /// Sends bytes as they are and returns everything up to the end of the connection, or nil if it did not end in time.
-    func raw(_ text: String, then more: String? = nil, patience: Duration = .seconds(10)) async throws -> String? {
+    func raw(_ text: String, then more: String? = nil, patience: Duration = .seconds(60)) async throws -> String? {
         try await raw([ByteBuffer(string: text)] + (more.map { [ByteBuffer(string: $0)] } ?? []), patience: patience)
     }
 
@@ -91,7 +91,7 @@ struct TestServer: Sendable {
     func raw(
         _ parts: [ByteBuffer],
         until words: String? = nil,
-        patience: Duration = .seconds(10)
+        patience: Duration = .seconds(60)
     ) async throws -> String? {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelOption(.allowRemoteHalfClosure, value: true)
@@ -182,7 +182,7 @@ func withServer(
     var configuration = WebConfiguration()
     configuration.port = 0
     configuration.verifiesAnswers = true
-    configuration.shutdownGrace = .seconds(5)
+    configuration.shutdownGrace = .seconds(30)
     configure(&configuration)
     let (ports, port) = AsyncStream.makeStream(of: Int.self)
     let metrics = PrometheusRegistry()
