@@ -256,6 +256,52 @@ struct ProviderFaultTests {
         }
     }
 
+    @Test("is answering when a worker that lost the job wakes up: it breaks nothing off", arguments: TestDatabase.kinds)
+    func lateBeginning(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.hold(after: 2)
+            let question = try await desk.ask("Where is my order?")
+            let (isClaimed, mayBegin) = (Gate(), Gate())
+            // Stands still between its claim and the beginning of its attempt.
+            let slow = InterceptedDatabase(
+                desk.app.node.database,
+                beforeWrite: { scope in
+                    guard case .organization = scope else { return }
+                    isClaimed.open()
+                    try await mayBegin.pass()
+                }
+            )
+            try await withApp(
+                over: slow,
+                environment: desk.environment,
+                roles: "http",
+                now: { [clock = desk.clock] in clock.now }
+            ) { late in
+                let hasEnded = Watched(false)
+                async let woken: Int = {
+                    defer { hasEnded.set(true) }
+                    return try await late.node.runner.runOnce(.interactive)
+                }()
+                try await isClaimed.pass()
+                // No sign of life for the time of the lease.
+                desk.clock.advance(by: .seconds(16))
+                #expect(try await desk.app.node.runner.sweep() == 1)
+                desk.clock.advance(by: .seconds(60))
+                async let ran = desk.work()
+                try await desk.simulator.counts { $0.held == 1 }
+                mayBegin.open()
+                try await eventually("the late worker gives up, or asks the model too") {
+                    hasEnded.current || desk.simulator.counts.held == 2 ? () : nil
+                }
+                desk.simulator.release()
+                #expect(try await ran == 1)
+                #expect(try await woken == 1)
+                try await desk.expectAnswers(to: [question])
+                #expect(desk.simulator.counts.chats == 1)
+            }
+        }
+    }
+
     @Test("is slow: an operator takes over, and the answer is dropped", arguments: TestDatabase.kinds)
     func takenOver(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in

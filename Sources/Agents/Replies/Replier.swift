@@ -50,6 +50,8 @@ struct Replier: Sendable {
                 try context.finish(in: tx)
                 return nil
             }
+            // Who stood still until the job went to somebody else must not break that answer off.
+            try context.check(in: tx)
             let agents = AIAgentStore(tx: tx, scope: scope)
             var agent = try conversation.agentID.flatMap { try agents.find($0) }
             if agent?.isActive != true { agent = try agents.firstActive() }
