@@ -256,6 +256,33 @@ struct ProviderFaultTests {
         }
     }
 
+    @Test(
+        "is answering when the last worker is lost: what the contact wrote meanwhile is answered",
+        arguments: TestDatabase.kinds
+    )
+    func lostWhileWriting(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 5, with: .rateLimited())
+            _ = try await desk.ask("Where is my order?")
+            for _ in 1...5 {
+                #expect(try await desk.work() == 1)
+                desk.clock.advance(by: .seconds(60))
+            }
+            desk.simulator.hold(after: 2)
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            let second = try await desk.ask("Hello?")
+            // No sign of life for the time of the lease.
+            desk.clock.advance(by: .seconds(16))
+            #expect(try await desk.app.node.runner.sweep() == 1)
+            desk.simulator.release()
+            _ = try await ran
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [second])
+            #expect(try await !desk.events().map(\.kind).contains("reply.failed"))
+        }
+    }
+
     @Test("is answering when a worker that lost the job wakes up: it breaks nothing off", arguments: TestDatabase.kinds)
     func lateBeginning(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in

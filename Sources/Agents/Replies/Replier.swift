@@ -277,6 +277,11 @@ struct Replier: Sendable {
                 conversation.replyState != .idle,
                 try !tx.isQueued(ReplyJob.self, uniqueKey: id.description, in: scope)
             else { return }
+            if try hasUnseenMessage(conversation, scope, tx) {
+                conversation.endReply(.queued, error: nil, at: now)
+                try ReplyJob.enqueue(tx, conversation, scope, now)
+                return try conversations.save(conversation)
+            }
             conversation.endReply(.failed, error: reason, at: now)
             try StreamStore(tx: tx, scope: scope).append(
                 .replyFailed,
@@ -287,6 +292,20 @@ struct Replier: Sendable {
             try conversations.save(conversation)
             try tx.record(.replyFailed(id, reason), in: scope, now: now)
         }
+    }
+
+    /// Whether the contact has written since the last attempt began, which found that job running and asked for none of
+    /// its own.
+    private func hasUnseenMessage(
+        _ conversation: Conversation,
+        _ scope: OrganizationScope,
+        _ tx: any Transaction
+    ) throws -> Bool {
+        guard conversation.replyState == .answering,
+            let started = try StreamStore(tx: tx, scope: scope).latest(.replyStarted, in: conversation.id)
+        else { return false }
+        let newest = try MessageStore(tx: tx, scope: scope).latestInbound(in: conversation.id)
+        return newest?.description != started["in_reply_to"]?.string
     }
 
     /// Words that may be shown: never what a provider or a contact said.

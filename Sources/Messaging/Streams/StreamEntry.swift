@@ -73,6 +73,17 @@ package struct StreamStore {
         return true
     }
 
+    /// What the newest entry of a kind was recorded with.
+    package func latest(_ kind: StreamEntry.Kind, in conversation: Conversation.Identifier) throws -> JSON? {
+        try tx.value(
+            """
+            SELECT data FROM conversation_events
+            WHERE organization_id = \(scope.id) AND conversation_id = \(conversation) AND type = \(kind)
+            ORDER BY sequence DESC LIMIT 1
+            """
+        )
+    }
+
     private func insert(
         _ kind: StreamEntry.Kind,
         in conversation: Conversation.Identifier,
