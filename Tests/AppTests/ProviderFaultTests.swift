@@ -374,6 +374,34 @@ struct ProviderFaultTests {
         }
     }
 
+    @Test(
+        "fails for the last time when the agent has got the conversation back: it begins anew",
+        arguments: TestDatabase.kinds
+    )
+    func handedBackInLastAttempt(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 5, with: .rateLimited())
+            let question = try await desk.ask("Where is my order?")
+            for _ in 1...5 {
+                #expect(try await desk.work() == 1)
+                desk.clock.advance(by: .seconds(60))
+            }
+            // Breaks off after its only piece.
+            desk.simulator.answer(with: "Soon")
+            desk.simulator.fail(next: 1, with: .noDone)
+            desk.simulator.hold(after: 1)
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            #expect(try await desk.hand(to: "human") == 200)
+            #expect(try await desk.hand(to: "agent") == 200)
+            desk.simulator.release()
+            #expect(try await ran == 1)
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [question])
+            #expect(try await desk.quarantined().isEmpty)
+        }
+    }
+
     @Test("is slow: what the contact writes meanwhile is answered afterwards", arguments: TestDatabase.kinds, [1, 20])
     func writesOn(on kind: TestDatabase.Kind, history: Int) async throws {
         try await withDesk(on: kind, history: history) { desk in

@@ -198,7 +198,11 @@ struct Replier: Sendable {
         let isTransient = (error as? ProviderError)?.isTransient ?? true
         let now = now()
         guard isTransient, !context.isLastAttempt else {
-            if try await beginAnew(task, context, now) { return }
+            do {
+                if try await beginAnew(task, context, now) { return }
+            } catch is ReplyInterrupted {
+                return try await giveWay(task, context)
+            }
             // The follow-up of the job tells the conversation: see `abandon`.
             throw JobFailure.permanent(reason)
         }
@@ -248,13 +252,14 @@ struct Replier: Sendable {
     /// What the contact wrote during the last attempt has attempts of its own.
     ///
     /// - Returns: Whether there is such a message; a new job is asked for then.
+    /// - Throws: `ReplyInterrupted` when the attempt does not count any more, and so neither does how it failed.
     private func beginAnew(_ task: ReplyTask, _ context: JobContext, _ now: Timestamp) async throws -> Bool {
         let scope = context.scope
         return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
-            guard var conversation = try conversations.findLocked(task.conversation),
-                conversation.epoch == task.epoch,
-                try MessageStore(tx: tx, scope: scope).latestInbound(in: task.conversation) != task.answers
+            guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
+            else { throw ReplyInterrupted() }
+            guard try MessageStore(tx: tx, scope: scope).latestInbound(in: task.conversation) != task.answers
             else { return false }
             try context.finish(in: tx)
             conversation.endReply(.queued, error: nil, at: now)
