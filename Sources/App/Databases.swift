@@ -40,7 +40,7 @@ package enum Databases {
             return try await open(location, connections: connections, role: role, logger: logger)
         }
         return try await patiently(for: patience) { error in
-            logger.warning("the database is not there yet and is tried again", metadata: ["error": "\(error)"])
+            logger.warning("the database cannot be used yet and is tried again", metadata: ["error": "\(error)"])
         } _: {
             try await open(location, connections: connections, role: role, logger: logger)
         }

@@ -2,6 +2,7 @@ package import Agents
 import Configuration
 package import Kernel
 package import Logging
+import Storage
 import SystemPackage
 package import Web
 
@@ -180,7 +181,13 @@ private struct Values {
             guard !path.isEmpty else { throw SettingError(setting, text, "names no file") }
             return .sqlite(path: path.hasPrefix("//") ? String(path.dropFirst(2)) : path)
         }
-        if text.hasPrefix("postgresql://") || text.hasPrefix("postgres://") { return .postgres(Secret(text)) }
+        if text.hasPrefix("postgresql://") || text.hasPrefix("postgres://") {
+            let url = Secret(text)
+            guard PostgresConfiguration.canRead(url) else {
+                throw SettingError(setting, text, "is no URL of PostgreSQL")
+            }
+            return .postgres(url)
+        }
         throw SettingError(setting, text, "begins with neither sqlite: nor postgresql://")
     }
 

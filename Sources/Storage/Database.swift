@@ -10,7 +10,7 @@ package protocol Database: Sendable {
     var dialect: Dialect { get }
     /// Where `Transaction.signal` is heard, on every node that shares the database.
     var signals: SignalHub { get }
-    /// Calls of this node that wait for their turn.
+    /// Calls of this node in line for a thread, also those that have been given up since.
     var waiting: Int { get }
 
     /// A consistent view of the rows. Writing in it is an error.

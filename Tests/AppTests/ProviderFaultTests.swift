@@ -375,6 +375,83 @@ struct ProviderFaultTests {
     }
 
     @Test(
+        "is answering when the last worker is lost: handed back meanwhile, it begins anew",
+        arguments: TestDatabase.kinds
+    )
+    func lostAndHandedBack(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 5, with: .rateLimited())
+            let question = try await desk.ask("Where is my order?")
+            for _ in 1...5 {
+                #expect(try await desk.work() == 1)
+                desk.clock.advance(by: .seconds(60))
+            }
+            desk.simulator.hold(after: 2)
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            #expect(try await desk.hand(to: "human") == 200)
+            #expect(try await desk.hand(to: "agent") == 200)
+            desk.clock.advance(by: .seconds(16))
+            #expect(try await desk.app.node.runner.sweep() == 1)
+            desk.simulator.release()
+            _ = try await ran
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [question])
+        }
+    }
+
+    @Test(
+        "fails, and the last worker is lost before it begins: what no attempt has seen is answered",
+        arguments: TestDatabase.kinds
+    )
+    func lostBeforeBeginning(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            desk.simulator.fail(next: 4, with: .rateLimited())
+            _ = try await desk.ask("Where is my order?")
+            for _ in 1...4 {
+                #expect(try await desk.work() == 1)
+                desk.clock.advance(by: .seconds(60))
+            }
+            // Breaks off after its only piece.
+            desk.simulator.answer(with: "Soon")
+            desk.simulator.fail(next: 1, with: .noDone)
+            desk.simulator.hold(after: 1)
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            let second = try await desk.ask("Hello?")
+            desk.simulator.release()
+            #expect(try await ran == 1)
+            #expect(try await desk.state()["reply_state"]?.string == "retrying")
+            desk.clock.advance(by: .seconds(60))
+
+            let (isClaimed, mayBegin) = (Gate(), Gate())
+            let slow = InterceptedDatabase(
+                desk.app.node.database,
+                beforeWrite: { scope in
+                    guard case .organization = scope else { return }
+                    isClaimed.open()
+                    try await mayBegin.pass()
+                }
+            )
+            try await withApp(
+                over: slow,
+                environment: desk.environment,
+                roles: "http",
+                now: { [clock = desk.clock] in clock.now }
+            ) { lost in
+                async let woken = lost.node.runner.runOnce(.interactive)
+                try await isClaimed.pass()
+                desk.clock.advance(by: .seconds(16))
+                #expect(try await desk.app.node.runner.sweep() == 1)
+                mayBegin.open()
+                #expect(try await woken == 1)
+                try await desk.workUntilIdle()
+                try await desk.expectAnswers(to: [second])
+            }
+        }
+    }
+
+    @Test(
         "fails for the last time when the agent has got the conversation back: it begins anew",
         arguments: TestDatabase.kinds
     )

@@ -15,7 +15,7 @@ struct StartTests {
                 try await letConnect(false, to: url)
                 async let starting = fleet.start(database: url, environment: ["KUVEND_LOG_LEVEL": "warning"])
                 try await eventually("the server says that it waits") {
-                    fleet.directory.logs.contains("the database is not there yet") ? () : nil
+                    fleet.directory.logs.contains("the database cannot be used yet") ? () : nil
                 }
                 try await letConnect(true, to: url)
                 let server = try await starting

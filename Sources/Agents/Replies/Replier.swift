@@ -1,6 +1,7 @@
 import Jobs
 import Kernel
 import Knowledge
+import Logging
 import Messaging
 import Storage
 import Web
@@ -98,7 +99,7 @@ struct Replier: Sendable {
     private func write(_ task: ReplyTask, _ context: JobContext) async throws -> ReplyDraft {
         let found =
             task.agent.settings.passages > 0
-            ? try await patiently(for: ReplyTask.patience) {
+            ? try await patiently(for: ReplyTask.patience, tell: context.logger.databaseIsAway) {
                 try await search.find(task.question, limit: task.agent.settings.passages, in: context.scope)
             } : []
         let passages = found.enumerated().map { index, found in
@@ -238,15 +239,22 @@ struct Replier: Sendable {
     /// Whether the node shuts down or the time is over, and so what becomes of the job, only the runner knows. When the
     /// last attempt ran out of time, the follow-up of the job tells: see `abandon`.
     private func tellOfInterruption(_ task: ReplyTask, _ context: JobContext) async {
-        guard !context.isLastAttempt else { return }
         let now = now()
+        guard !context.isLastAttempt || now < context.deadline else { return }
         // A task of its own, since the database refuses work for a cancelled one. Where the claim is gone, so is the epoch
         // as soon as somebody else answers; and what cannot be told now, the next attempt tells by beginning.
-        _ = await Task {
-            try await database.changeConversation(context.scope) { tx in
-                try tellOfRetry(task, context, because: "Answering was interrupted.", at: now, in: tx)
+        await Task {
+            do {
+                try await database.changeConversation(context.scope) { tx in
+                    try tellOfRetry(task, context, because: "Answering was interrupted.", at: now, in: tx)
+                }
+            } catch {
+                context.logger.notice(
+                    "readers could not be told that an answer was interrupted",
+                    metadata: ["error": "\(type(of: error))"]
+                )
             }
-        }.result
+        }.value
     }
 
     /// What the contact wrote during the last attempt has attempts of its own.
@@ -282,9 +290,9 @@ struct Replier: Sendable {
                 conversation.replyState != .idle,
                 try !tx.isQueued(ReplyJob.self, uniqueKey: id.description, in: scope)
             else { return }
-            if try hasUnseenMessage(conversation, scope, tx) {
+            if try deservesMore(job, conversation, scope, tx) {
                 conversation.endReply(.queued, error: nil, at: now)
-                try ReplyJob.enqueue(tx, conversation, scope, now)
+                try ReplyJob.enqueue(tx, conversation, scope, now, isAnew: true)
                 return try conversations.save(conversation)
             }
             conversation.endReply(.failed, error: reason, at: now)
@@ -299,14 +307,20 @@ struct Replier: Sendable {
         }
     }
 
-    /// Whether the contact has written since the last attempt began, which found that job running and asked for none of
+    /// Whether there is something to answer that no attempt has begun with: it found the job at work and asked for none of
     /// its own.
-    private func hasUnseenMessage(
+    ///
+    /// That is so when the contact has written since the last attempt began. What was queued since, by the contact or by a
+    /// person who gave the conversation back, has a job of its own once; or attempts that never get to begin would go on for
+    /// ever.
+    private func deservesMore(
+        _ job: ReplyJob,
         _ conversation: Conversation,
         _ scope: OrganizationScope,
         _ tx: any Transaction
     ) throws -> Bool {
-        guard conversation.replyState == .answering,
+        if conversation.replyState == .queued { return !job.isAnew }
+        guard conversation.replyState == .answering || conversation.replyState == .retrying,
             let started = try StreamStore(tx: tx, scope: scope).latest(.replyStarted, in: conversation.id)
         else { return false }
         let newest = try MessageStore(tx: tx, scope: scope).latestInbound(in: conversation.id)
@@ -386,6 +400,13 @@ extension Database {
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await patiently(for: ReplyTask.patience) { try await changeConversation(scope, body) }
+    }
+}
+
+extension Logger {
+    /// For ``patiently(for:tell:_:)``.
+    fileprivate func databaseIsAway(_ error: StorageError) {
+        warning("the database is busy or away and is asked again", metadata: ["error": "\(error)"])
     }
 }
 

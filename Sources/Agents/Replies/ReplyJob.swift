@@ -18,16 +18,24 @@ package struct ReplyJob: Job {
     )
 
     let conversation: Conversation.Identifier
+    /// Whether it takes the place of a job that was given up.
+    let isAnew: Bool
 
-    package init(conversation: Conversation.Identifier) { self.conversation = conversation }
+    package init(conversation: Conversation.Identifier, isAnew: Bool = false) {
+        self.conversation = conversation
+        self.isAnew = isAnew
+    }
 
-    package var payload: JSON { ["conversation_id": .string(conversation.description)] }
+    package var payload: JSON {
+        ["conversation_id": .string(conversation.description), "is_anew": .bool(isAnew)]
+    }
 
     package init(payload: JSON) throws {
         guard let id = payload["conversation_id"]?.string.flatMap({ Conversation.Identifier($0) }) else {
             throw JobFailure.permanent("the payload names no conversation")
         }
         conversation = id
+        isAnew = payload["is_anew"]?.bool ?? false
     }
 
     /// Makes an answer due, in the transaction that stores the message.
@@ -42,10 +50,11 @@ package struct ReplyJob: Job {
         _ tx: any Transaction,
         _ conversation: Conversation,
         _ scope: OrganizationScope,
-        _ now: Timestamp
+        _ now: Timestamp,
+        isAnew: Bool = false
     ) throws {
         try tx.enqueue(
-            ReplyJob(conversation: conversation.id),
+            ReplyJob(conversation: conversation.id, isAnew: isAnew),
             in: scope,
             uniqueKey: conversation.id.description,
             now: now

@@ -33,7 +33,7 @@ package struct JobAttempt: Sendable {
     /// - Throws: `JobError.leaseLost` when the claim was taken away; the transaction must not commit then.
     package func finish(in tx: any Transaction) throws {
         guard try tx.execute(JobStore.delete(organization, id, token)) == 1 else { throw JobError.leaseLost(id) }
-        mark.set(.finished)
+        mark.set(.finished, because: nil)
     }
 
     /// Makes sure that a part of the work is only kept while the claim holds.
@@ -66,7 +66,7 @@ package struct JobAttempt: Sendable {
         guard try tx.execute(JobStore.settle(organization, id, token, as: settlement, now: now)) == 1 else {
             throw JobError.leaseLost(id)
         }
-        mark.set(isLast ? .quarantined : .retried)
+        mark.set(isLast ? .quarantined : .retried, because: JobReason.clean(reason))
     }
 }
 
@@ -75,11 +75,13 @@ package struct JobAttempt: Sendable {
 /// That may not have committed (yet), but the claim is expected to be gone, and no reason to cancel what the handler
 /// still does.
 final class SettlementMark: Sendable {
-    private let state = Mutex<JobMeters.Outcome?>(nil)
+    private let state = Mutex<(outcome: JobMeters.Outcome, reason: String?)?>(nil)
 
-    var outcome: JobMeters.Outcome? { state.withLock { $0 } }
+    var outcome: JobMeters.Outcome? { state.withLock { $0?.outcome } }
+    /// Why the attempt failed, when it did.
+    var reason: String? { state.withLock { $0?.reason } }
 
-    func set(_ outcome: JobMeters.Outcome) { state.withLock { $0 = outcome } }
+    func set(_ outcome: JobMeters.Outcome, because reason: String?) { state.withLock { $0 = (outcome, reason) } }
 }
 
 /// What a handler is given beside its job.

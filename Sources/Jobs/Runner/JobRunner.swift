@@ -267,13 +267,17 @@ package final class JobRunner: Service {
         _ interruption: Interruption?
     ) -> (Settlement?, JobMeters.Outcome) {
         let logger = attempt.logger
-        func failed(_ reason: String, retryAfter: Duration? = nil) -> (Settlement, JobMeters.Outcome) {
+        func tell(_ reason: String) {
             let metadata: Logger.Metadata = ["attempt": "\(attempt.number)", "reason": "\(reason)"]
-            guard !attempt.isLast else {
+            if attempt.isLast {
                 logger.error("a job is quarantined: its attempts are used up", metadata: metadata)
-                return (.quarantine(reason), .quarantined)
+            } else {
+                logger.notice("an attempt at a job failed", metadata: metadata)
             }
-            logger.notice("an attempt at a job failed", metadata: metadata)
+        }
+        func failed(_ reason: String, retryAfter: Duration? = nil) -> (Settlement, JobMeters.Outcome) {
+            tell(reason)
+            guard !attempt.isLast else { return (.quarantine(reason), .quarantined) }
             let wait = policy.wait(afterAttempt: attempt.number, retryAfter: retryAfter, jitter: attempt.jitter)
             return (.retry(at: now() + wait, reason), .retried)
         }
@@ -284,7 +288,10 @@ package final class JobRunner: Service {
         switch (result, interruption) {
         case (_, .leaseLost): return lost()
         // Writing it down checks the token, so a late end counts if the job is still ours.
-        case (.success, _): return (.finish, attempt.mark.outcome ?? .finished)
+        case (.success, _):
+            // The handler may have ended its job as failed, in a transaction of its own.
+            if let reason = attempt.mark.reason { tell(reason) }
+            return (.finish, attempt.mark.outcome ?? .finished)
         case (.failure(JobFailure.permanent(let reason)), _):
             let reason = JobReason.clean(reason)
             logger.error(

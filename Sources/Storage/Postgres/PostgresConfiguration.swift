@@ -1,3 +1,4 @@
+import CPostgres
 package import Kernel
 
 /// How to reach a PostgreSQL server, and how much of it to use.
@@ -40,5 +41,20 @@ package struct PostgresConfiguration: Sendable {
         self.transactionTimeout = transactionTimeout
         self.connectTimeout = connectTimeout
         self.maximumAttempts = max(maximumAttempts, 1)
+    }
+}
+
+extension PostgresConfiguration {
+    /// Whether libpq understands a URL.
+    ///
+    /// Its complaint is not handed on: it may quote the URL, password and all.
+    package static func canRead(_ url: Secret) -> Bool {
+        var complaint: UnsafeMutablePointer<CChar>?
+        guard let options = PQconninfoParse(url.exposed, &complaint) else {
+            PQfreemem(complaint)
+            return false
+        }
+        PQconninfoFree(options)
+        return true
     }
 }

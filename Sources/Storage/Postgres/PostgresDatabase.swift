@@ -66,6 +66,9 @@ package final class PostgresDatabase: Database {
         try await perform(.write(isolation), in: scope, body)
     }
 
+    /// Everybody else stands in line behind each of them for up to five seconds.
+    private static let migrationAttempts = 10
+
     /// Runs as the URL's own user, who owns the tables.
     ///
     /// `Transaction.scope` says `maintenance`, but no setting of it is made. A lock that cannot be had within a few
@@ -73,7 +76,7 @@ package final class PostgresDatabase: Database {
     package func migrate<Value: Sendable>(
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
-        let attempts = configuration.maximumAttempts
+        let attempts = Self.migrationAttempts
         return try await withConnection(role: nil) { [logger, outcomes] connection in
             for attempt in 1... {
                 let tx = PostgresTransaction(

@@ -17,13 +17,7 @@ enum PostgresHandshake {
         until deadline: UInt64,
         unless isStopped: () -> Bool
     ) throws(PostgresFailure) -> OpaquePointer {
-        // libpq's complaint about a URL may quote it, password and all.
-        var complaint: UnsafeMutablePointer<CChar>?
-        guard let options = PQconninfoParse(url.exposed, &complaint) else {
-            PQfreemem(complaint)
-            throw .lost("the URL of the database cannot be read")
-        }
-        PQconninfoFree(options)
+        guard PostgresConfiguration.canRead(url) else { throw .lost("the URL of the database cannot be read") }
 
         // In this order the URL can change the first ones, but not the last.
         let settings = [
