@@ -386,7 +386,8 @@ struct ProviderFaultTests {
                 #expect(try await desk.work() == 1)
                 desk.clock.advance(by: .seconds(60))
             }
-            desk.simulator.hold(after: 2)
+            // Before the first piece: one on its way would end the attempt when the conversation changes hands.
+            desk.simulator.hold()
             async let ran = desk.work()
             try await desk.simulator.counts { $0.held == 1 }
             #expect(try await desk.hand(to: "human") == 200)
