@@ -241,7 +241,6 @@ extension Node {
 private struct AbsentDatabase: Database {
     let dialect = Dialect.sqlite
     let signals = SignalHub()
-    let waiting = 0
 
     func read<Value: Sendable>(
         in scope: DataScope,

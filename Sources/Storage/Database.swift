@@ -10,8 +10,6 @@ package protocol Database: Sendable {
     var dialect: Dialect { get }
     /// Where `Transaction.signal` is heard, on every node that shares the database.
     var signals: SignalHub { get }
-    /// Calls of this node in line for a thread, also those that have been given up since.
-    var waiting: Int { get }
 
     /// A consistent view of the rows. Writing in it is an error.
     func read<Value: Sendable>(

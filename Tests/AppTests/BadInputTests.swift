@@ -21,7 +21,9 @@ struct BadInputTests {
             let tenant = try await app.furnish("Blue Books", word: "blue")
             try await body(app, tenant)
             #expect(try await app.stranger.get("/healthz").status == 200)
-            #expect(try await app.stranger.get("/readyz").status == 200)
+            try await eventually("the node is ready") {
+                try await app.stranger.get("/readyz").status == 200 ? () : nil
+            }
             let reply = try await tenant.owner.post(Self.channels, ["name": "Afterwards", "type": "api"])
             #expect(reply.status == 201, "the node does not work any more: \(reply.status) \(reply.text)")
         }

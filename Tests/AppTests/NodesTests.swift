@@ -12,7 +12,12 @@ struct NodesTests {
     /// Opens the database once more, as another node does.
     private func open(_ url: String) async throws -> any Database {
         try await PostgresDatabase(
-            configuration: PostgresConfiguration(url: Secret(url), maximumConnections: 8),
+            configuration: PostgresConfiguration(
+                url: Secret(url),
+                maximumConnections: 8,
+                acquireTimeout: .seconds(60),
+                connectTimeout: .seconds(60)
+            ),
             signals: SignalHub(),
             logger: ServerFleet.silent
         )
@@ -123,7 +128,11 @@ struct NodesTests {
                 #expect(shares.reduce(0, +) == 200)
                 #expect(shares.allSatisfy { $0 > 0 }, "\(shares)")
                 var conflicts = 0
-                for client in clients { conflicts += try await client.metric("kuvend_db_conflicts_total") }
+                for client in clients {
+                    let name = "kuvend_db_conflicts_total"
+                    #expect(try await client.get("/metrics").text.contains(name))
+                    conflicts += try await client.metric(name)
+                }
                 // They wait for the locks of their conversations; when they met as serializable transactions, there were
                 // about as many conflicts as answers.
                 #expect(conflicts < 20)

@@ -66,15 +66,22 @@ struct ProviderFaultTests {
 
     @Test(
         "has answered, and the database is away for a moment: the answer is not asked for again",
-        arguments: TestDatabase.kinds
+        arguments: TestDatabase.kinds,
+        [false, true]
     )
-    func keepsAnswers(on kind: TestDatabase.Kind) async throws {
+    func keepsAnswers(on kind: TestDatabase.Kind, isStreamed: Bool) async throws {
         let refusal = WriteRefusal()
         try await withDesk(on: kind, refusal: refusal) { desk in
-            desk.simulator.hold(after: 2)
+            // With its only piece in the stream the whole message is left to store, else pieces come first.
+            if isStreamed { desk.simulator.answer(with: "Soon") }
+            desk.simulator.hold(after: isStreamed ? 1 : 2)
             let question = try await desk.ask("Where is my order?")
             async let work = desk.work()
             try await desk.simulator.counts { $0.held == 1 }
+            if isStreamed {
+                let path = "/api/v1/conversations/\(desk.conversation)/events?after=0"
+                _ = try await desk.owner.events("GET", path) { $0.kind == "reply.delta" }
+            }
             refusal.refuse(next: 3)
             desk.simulator.release()
             #expect(try await work == 1)
@@ -234,19 +241,12 @@ struct ProviderFaultTests {
     @Test("is answering when the last attempt's worker is given up by the others", arguments: TestDatabase.kinds)
     func lostLastAttempt(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in
-            desk.simulator.fail(next: 5, with: .rateLimited())
-            _ = try await desk.ask("Where is my order?")
-            for _ in 1...5 {
-                #expect(try await desk.work() == 1)
-                desk.clock.advance(by: .seconds(60))
-            }
+            _ = try await desk.askInVain("Where is my order?", attempts: 5)
             desk.simulator.hold(after: 2)
             async let ran = desk.work()
             try await desk.simulator.counts { $0.held == 1 }
             #expect(try await desk.state()["reply_state"]?.string == "answering")
-            // No sign of life for the time of the lease.
-            desk.clock.advance(by: .seconds(16))
-            #expect(try await desk.app.node.runner.sweep() == 1)
+            try await desk.loseWorker()
             desk.simulator.release()
             // The late answer is refused: its claim is gone.
             _ = try await ran
@@ -262,19 +262,12 @@ struct ProviderFaultTests {
     )
     func lostWhileWriting(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in
-            desk.simulator.fail(next: 5, with: .rateLimited())
-            _ = try await desk.ask("Where is my order?")
-            for _ in 1...5 {
-                #expect(try await desk.work() == 1)
-                desk.clock.advance(by: .seconds(60))
-            }
+            _ = try await desk.askInVain("Where is my order?", attempts: 5)
             desk.simulator.hold(after: 2)
             async let ran = desk.work()
             try await desk.simulator.counts { $0.held == 1 }
             let second = try await desk.ask("Hello?")
-            // No sign of life for the time of the lease.
-            desk.clock.advance(by: .seconds(16))
-            #expect(try await desk.app.node.runner.sweep() == 1)
+            try await desk.loseWorker()
             desk.simulator.release()
             _ = try await ran
             try await desk.workUntilIdle()
@@ -288,31 +281,8 @@ struct ProviderFaultTests {
         try await withDesk(on: kind) { desk in
             desk.simulator.hold(after: 2)
             let question = try await desk.ask("Where is my order?")
-            let (isClaimed, mayBegin) = (Gate(), Gate())
-            // Stands still between its claim and the beginning of its attempt.
-            let slow = InterceptedDatabase(
-                desk.app.node.database,
-                beforeWrite: { scope in
-                    guard case .organization = scope else { return }
-                    isClaimed.open()
-                    try await mayBegin.pass()
-                }
-            )
-            try await withApp(
-                over: slow,
-                environment: desk.environment,
-                roles: "http",
-                now: { [clock = desk.clock] in clock.now }
-            ) { late in
-                let hasEnded = Watched(false)
-                async let woken: Int = {
-                    defer { hasEnded.set(true) }
-                    return try await late.node.runner.runOnce(.interactive)
-                }()
-                try await isClaimed.pass()
-                // No sign of life for the time of the lease.
-                desk.clock.advance(by: .seconds(16))
-                #expect(try await desk.app.node.runner.sweep() == 1)
+            try await withStalledWorker(at: desk) { mayBegin, hasEnded in
+                try await desk.loseWorker()
                 desk.clock.advance(by: .seconds(60))
                 async let ran = desk.work()
                 try await desk.simulator.counts { $0.held == 1 }
@@ -322,7 +292,7 @@ struct ProviderFaultTests {
                 }
                 desk.simulator.release()
                 #expect(try await ran == 1)
-                #expect(try await woken == 1)
+                try await hasEnded.value { $0 }
                 try await desk.expectAnswers(to: [question])
                 #expect(desk.simulator.counts.chats == 1)
             }
@@ -380,20 +350,14 @@ struct ProviderFaultTests {
     )
     func lostAndHandedBack(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in
-            desk.simulator.fail(next: 5, with: .rateLimited())
-            let question = try await desk.ask("Where is my order?")
-            for _ in 1...5 {
-                #expect(try await desk.work() == 1)
-                desk.clock.advance(by: .seconds(60))
-            }
+            let question = try await desk.askInVain("Where is my order?", attempts: 5)
             // Before the first piece: one on its way would end the attempt when the conversation changes hands.
             desk.simulator.hold()
             async let ran = desk.work()
             try await desk.simulator.counts { $0.held == 1 }
             #expect(try await desk.hand(to: "human") == 200)
             #expect(try await desk.hand(to: "agent") == 200)
-            desk.clock.advance(by: .seconds(16))
-            #expect(try await desk.app.node.runner.sweep() == 1)
+            try await desk.loseWorker()
             desk.simulator.release()
             _ = try await ran
             try await desk.workUntilIdle()
@@ -407,12 +371,7 @@ struct ProviderFaultTests {
     )
     func lostBeforeBeginning(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in
-            desk.simulator.fail(next: 4, with: .rateLimited())
-            _ = try await desk.ask("Where is my order?")
-            for _ in 1...4 {
-                #expect(try await desk.work() == 1)
-                desk.clock.advance(by: .seconds(60))
-            }
+            _ = try await desk.askInVain("Where is my order?", attempts: 4)
             // Breaks off after its only piece.
             desk.simulator.answer(with: "Soon")
             desk.simulator.fail(next: 1, with: .noDone)
@@ -425,27 +384,10 @@ struct ProviderFaultTests {
             #expect(try await desk.state()["reply_state"]?.string == "retrying")
             desk.clock.advance(by: .seconds(60))
 
-            let (isClaimed, mayBegin) = (Gate(), Gate())
-            let slow = InterceptedDatabase(
-                desk.app.node.database,
-                beforeWrite: { scope in
-                    guard case .organization = scope else { return }
-                    isClaimed.open()
-                    try await mayBegin.pass()
-                }
-            )
-            try await withApp(
-                over: slow,
-                environment: desk.environment,
-                roles: "http",
-                now: { [clock = desk.clock] in clock.now }
-            ) { lost in
-                async let woken = lost.node.runner.runOnce(.interactive)
-                try await isClaimed.pass()
-                desk.clock.advance(by: .seconds(16))
-                #expect(try await desk.app.node.runner.sweep() == 1)
+            try await withStalledWorker(at: desk) { mayBegin, hasEnded in
+                try await desk.loseWorker()
                 mayBegin.open()
-                #expect(try await woken == 1)
+                try await hasEnded.value { $0 }
                 try await desk.workUntilIdle()
                 try await desk.expectAnswers(to: [second])
             }
@@ -458,12 +400,7 @@ struct ProviderFaultTests {
     )
     func handedBackInLastAttempt(on kind: TestDatabase.Kind) async throws {
         try await withDesk(on: kind) { desk in
-            desk.simulator.fail(next: 5, with: .rateLimited())
-            let question = try await desk.ask("Where is my order?")
-            for _ in 1...5 {
-                #expect(try await desk.work() == 1)
-                desk.clock.advance(by: .seconds(60))
-            }
+            let question = try await desk.askInVain("Where is my order?", attempts: 5)
             // Breaks off after its only piece.
             desk.simulator.answer(with: "Soon")
             desk.simulator.fail(next: 1, with: .noDone)
@@ -533,6 +470,23 @@ private struct Desk: Sendable {
 
     /// Runs the jobs that are due.
     func work() async throws -> Int { try await app.node.runner.runOnce(.interactive) }
+
+    /// The contact asks, and so many attempts to answer fail; the next is due.
+    func askInVain(_ question: String, attempts: Int) async throws -> String {
+        simulator.fail(next: attempts, with: .rateLimited())
+        let id = try await ask(question)
+        for _ in 1...attempts {
+            #expect(try await work() == 1)
+            clock.advance(by: .seconds(60))
+        }
+        return id
+    }
+
+    /// The worker at the job gives no sign of life for the time of its lease.
+    func loseWorker() async throws {
+        clock.advance(by: .seconds(16))
+        #expect(try await app.node.runner.sweep() == 1)
+    }
 
     func workUntilIdle() async throws {
         for _ in 0..<10 {
@@ -653,6 +607,39 @@ private func withDesk(
                 )
             )
         }
+    }
+}
+
+/// Runs `body` while another worker stands still between its claim and the beginning of its attempt.
+///
+/// - Parameter body: Is given the gate that lets the worker go on, and whether it is done.
+private func withStalledWorker(
+    at desk: Desk,
+    _ body: @escaping @Sendable (Gate, Watched<Bool>) async throws -> Void
+) async throws {
+    let (isClaimed, mayBegin) = (Gate(), Gate())
+    let slow = InterceptedDatabase(
+        desk.app.node.database,
+        beforeWrite: { scope in
+            guard case .organization = scope else { return }
+            isClaimed.open()
+            try await mayBegin.pass()
+        }
+    )
+    try await withApp(
+        over: slow,
+        environment: desk.environment,
+        roles: "http",
+        now: { [clock = desk.clock] in clock.now }
+    ) { other in
+        let hasEnded = Watched(false)
+        async let ran: Int = {
+            defer { hasEnded.set(true) }
+            return try await other.node.runner.runOnce(.interactive)
+        }()
+        try await isClaimed.pass()
+        try await body(mayBegin, hasEnded)
+        #expect(try await ran == 1)
     }
 }
 

@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import Simulators
+import TestKit
 import Web
 
 /// A directory for the servers of one test: data, port files, logs.
@@ -84,9 +85,14 @@ final class ServerProcess: Sendable {
                 let port = Int(text.filter { !$0.isWhitespace })
             {
                 let server = ServerProcess(port, process, logFile, ending)
-                guard try await server.stranger.get("/readyz").status == 200 else {
+                do {
+                    // A look at the database that is held up for two seconds says no, for the time being.
+                    try await eventually("the server is ready") {
+                        try await server.stranger.get("/readyz").status == 200 ? () : nil
+                    }
+                } catch {
                     server.kill()
-                    throw failure("the server is not ready")
+                    throw error
                 }
                 return server
             }

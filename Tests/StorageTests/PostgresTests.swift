@@ -24,7 +24,9 @@ struct PostgresTests {
                 configuration: PostgresConfiguration(
                     url: Secret(try #require(url.string)),
                     maximumConnections: connections,
-                    role: role
+                    role: role,
+                    acquireTimeout: .seconds(60),
+                    connectTimeout: .seconds(60)
                 ),
                 signals: SignalHub(),
                 logger: logger
@@ -63,9 +65,10 @@ struct PostgresTests {
                 guard case .idle = moment else { return }
                 try await isIdle.pass()
                 let victim = runs.withLock { $0.first ?? 0 }
-                _ = try await killer.write(for: .queue) { tx in
-                    try tx.value("SELECT pg_terminate_backend(\(victim)::bigint::int, 5000)", as: Bool.self)
+                let isGone = try await killer.write(for: .queue) { tx in
+                    try tx.value("SELECT pg_terminate_backend(\(victim)::bigint::int, 20000)", as: Bool.self)
                 }
+                #expect(isGone == true)
                 isKilled.open()
             }()
             try await owner.write(for: .queue) { tx in

@@ -21,7 +21,6 @@ package struct InterceptedDatabase: Database {
 
     package var dialect: Dialect { base.dialect }
     package var signals: SignalHub { base.signals }
-    package var waiting: Int { base.waiting }
 
     package func read<Value: Sendable>(
         in scope: DataScope,

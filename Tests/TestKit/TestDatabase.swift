@@ -149,7 +149,13 @@ actor TestTemplates {
         if let template = templates[name] { return try await template.value }
         let template = Task { try await body() }
         templates[name] = template
-        try await template.value
+        do {
+            try await template.value
+        } catch {
+            // The next who needs it tries again.
+            templates[name] = nil
+            throw error
+        }
     }
 }
 

@@ -42,7 +42,8 @@ enum PostgresTestDatabase {
                             url: try address(of: name, at: url),
                             maximumConnections: limits.connections,
                             acquireTimeout: limits.patience,
-                            transactionTimeout: limits.body
+                            transactionTimeout: limits.body,
+                            connectTimeout: .seconds(60)
                         ),
                         signals: signals,
                         logger: TestDatabase.logger
@@ -75,7 +76,11 @@ enum PostgresTestDatabase {
                 try session.create(building, from: "template0")
             }
             let database = try await PostgresDatabase(
-                configuration: PostgresConfiguration(url: address(of: building, at: url), maximumConnections: 1),
+                configuration: PostgresConfiguration(
+                    url: address(of: building, at: url),
+                    maximumConnections: 1,
+                    connectTimeout: .seconds(60)
+                ),
                 signals: SignalHub(),
                 logger: TestDatabase.logger
             )

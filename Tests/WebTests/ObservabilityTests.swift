@@ -163,7 +163,7 @@ struct ObservabilityTests {
 
     @Test("the access log names route and organization, and nothing that was sent")
     func accessLog() async throws {
-        try await withServer(Things().endpoints) { server in
+        try await withServer(Things().endpoints, configure: { $0.slowRequest = .seconds(3_600) }) { server in
             _ = try await server.send(
                 "GET",
                 "/api/v1/things/special?name=private",

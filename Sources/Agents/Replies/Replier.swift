@@ -122,7 +122,7 @@ struct Replier: Sendable {
             deadline: ContinuousClock.now + remaining,
             requestID: task.answers.description
         )
-        let pieces = ReplyPieces(database: database, scope: context.scope, task: task, now: now)
+        let pieces = ReplyPieces(database: database, context: context, task: task, now: now)
         let completion = try await model.reply(to: request) { text in try await pieces.add(text) }
         try await pieces.flush()
         let text = await pieces.text
@@ -139,7 +139,7 @@ struct Replier: Sendable {
         let cost = prices.cost(of: draft.completion.usage, model: draft.completion.model)
         let id = ID<Message>()
         let metadata = draft.metadata(agent: task.agent, answers: task.answers, cost: cost)
-        try await database.keep(scope) { tx in
+        try await database.keep(scope, context.logger) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
             else { throw ReplyInterrupted() }
@@ -344,7 +344,7 @@ private actor ReplyPieces {
     private static let size = 512
 
     private let database: any Database
-    private let scope: OrganizationScope
+    private let context: JobContext
     private let task: ReplyTask
     private let now: @Sendable () -> Timestamp
     private(set) var text = ""
@@ -353,12 +353,12 @@ private actor ReplyPieces {
 
     init(
         database: any Database,
-        scope: OrganizationScope,
+        context: JobContext,
         task: ReplyTask,
         now: @escaping @Sendable () -> Timestamp
     ) {
         self.database = database
-        self.scope = scope
+        self.context = context
         self.task = task
         self.now = now
     }
@@ -379,8 +379,8 @@ private actor ReplyPieces {
         guard !pending.isEmpty else { return }
         let due = pending
         pending = ""
-        let (scope, task, moment) = (scope, task, now())
-        let isCurrent = try await database.keep(scope) { tx in
+        let (scope, task, moment) = (context.scope, task, now())
+        let isCurrent = try await database.keep(scope, context.logger) { tx in
             try StreamStore(tx: tx, scope: scope).appendDelta(
                 due,
                 to: task.conversation,
@@ -397,9 +397,12 @@ extension Database {
     /// is asked again.
     fileprivate func keep<Value: Sendable>(
         _ scope: OrganizationScope,
+        _ logger: Logger,
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
-        try await patiently(for: ReplyTask.patience) { try await changeConversation(scope, body) }
+        try await patiently(for: ReplyTask.patience, tell: logger.databaseIsAway) {
+            try await changeConversation(scope, body)
+        }
     }
 }
 

@@ -51,13 +51,12 @@ package final class JobRunner: Service {
         var isCancelling = false
     }
 
-    private static let sweepLimit = 200
-
     private let database: any Database
     private let configuration: Configuration
     private let entries: [String: JobRegistry.Entry]
     private let lanes: [LaneWorker]
     private let ledger: Ledger
+    private let sweeper: Sweeper
     private let meters = QueueMeters()
     private let logger: Logger
     private let now: @Sendable () -> Timestamp
@@ -88,6 +87,7 @@ package final class JobRunner: Service {
             return LaneWorker(lane: lane, plan: plan, concurrency: concurrency)
         }
         ledger = Ledger(database: database, logger: logger, now: now)
+        sweeper = Sweeper(database: database, entries: registry.entries, now: now, jitter: jitter)
     }
 
     // MARK: Serving
@@ -106,7 +106,7 @@ package final class JobRunner: Service {
                 }
                 group.addTask {
                     await self.repeatedly(every: self.configuration.sweepInterval, "expired jobs could not be swept") {
-                        while try await self.sweep() == Self.sweepLimit {}
+                        while try await self.sweep() == Sweeper.limit {}
                     }
                 }
                 group.addTask {
@@ -227,9 +227,10 @@ package final class JobRunner: Service {
         )
 
         // A task of its own, so that it can be cancelled alone; it is waited for here and cancelled with its parent.
-        let task = Task { try await entry.run(claim.payload, attempt) }
         let key = Key(id: claim.id, token: claim.token)
-        state.withLock { state in
+        let task = state.withLock { state in
+            // Begun under the lock, so that no handler runs of which deadlines and leases know nothing.
+            let task = Task { try await entry.run(claim.payload, attempt) }
             state.running[key] = Running(
                 task: task,
                 deadline: claim.deadline,
@@ -238,6 +239,7 @@ package final class JobRunner: Service {
                 interruption: state.isCancelling ? .shutdown : nil
             )
             if state.isCancelling { task.cancel() }
+            return task
         }
         let result = await withTaskCancellationHandler {
             await task.result
@@ -389,65 +391,9 @@ package final class JobRunner: Service {
         if !lost.isEmpty { interrupt(lost, .leaseLost) }
     }
 
-    /// Moves on what expired, of any node: back to ready after a back-off, or into quarantine when the attempts are used up.
-    ///
-    /// Jobs of unknown kinds go into quarantine an hour later than those of known ones, and without a follow-up.
-    ///
-    /// - Returns: How many jobs were moved.
+    /// See ``Sweeper/sweep()``.
     @discardableResult
-    package func sweep() async throws -> Int {
-        let (now, entries) = (now(), entries)
-        let kinds = entries.keys.sorted()
-        // One for each job, or what one dead worker leaves behind would come back together.
-        let jitters = (0..<Self.sweepLimit).map { _ in jitter() }
-        return try await database.write(for: .queue, isolation: .readCommitted) { tx in
-            try tx.run(JobStore.bookkeeping)
-            let expired = try tx.rows(JobStore.expired(kinds, limit: Self.sweepLimit, now: now)) { row in
-                Expired(
-                    organization: try row.next(),
-                    id: try row.next(),
-                    token: try row.next(),
-                    kind: try row.next(),
-                    attempt: try row.next(),
-                    maxAttempts: try row.next(),
-                    deadline: try row.next()
-                )
-            }
-            for (job, jitter) in zip(expired, jitters) {
-                let isOverdue = job.deadline.map { $0 <= now } ?? false
-                let reason = isOverdue ? JobReason.timedOut : JobReason.workerLost
-                let policy = entries[job.kind]?.policy ?? RetryPolicy()
-                let wait = policy.wait(afterAttempt: job.attempt, jitter: jitter)
-                let settlement: Settlement =
-                    job.attempt < job.maxAttempts ? .retry(at: now + wait, reason) : .quarantine(reason)
-                if case .quarantine = settlement, let entry = entries[job.kind], entry.hasFollowUp {
-                    try tx.run(
-                        JobStore.followUp(
-                            job.organization,
-                            job.id,
-                            job.token,
-                            kind: job.kind,
-                            reason: reason,
-                            now: now
-                        )
-                    )
-                    tx.signal(.jobs(lane: entry.lane.rawValue))
-                }
-                try tx.run(JobStore.settle(job.organization, job.id, job.token, as: settlement, now: now))
-            }
-            return expired.count
-        }
-    }
-
-    private struct Expired {
-        let organization: ID<OrganizationEntity>
-        let id: ID<JobEntity>
-        let token: ID<JobTokenEntity>
-        let kind: String
-        let attempt: Int
-        let maxAttempts: Int
-        let deadline: Timestamp?
-    }
+    package func sweep() async throws -> Int { try await sweeper.sweep() }
 
     /// How every lane stands, over all nodes.
     package func statistics() async throws -> [Lane: QueueStatistics] {

@@ -19,6 +19,7 @@ import Darwin
 package final class PostgresDatabase: Database {
     package let signals: SignalHub
     package var dialect: Dialect { .postgres }
+    /// Calls in line for a thread, also those that have been given up since.
     package var waiting: Int { pool.waiting }
 
     private let configuration: PostgresConfiguration

@@ -58,7 +58,6 @@ package final class SQLiteDatabase: Database {
     private let isClosed = Atomic<Bool>(false)
 
     package var dialect: Dialect { .sqlite }
-    package var waiting: Int { reads.count + writes.count }
 
     /// Milliseconds to wait for another process that holds the lock of the file.
     static let lockPatience: Int32 = 5_000
@@ -233,6 +232,9 @@ package final class SQLiteDatabase: Database {
             call.giveUp(CancellationError())
         }
     }
+
+    /// Calls in line for a thread, also those that have been given up since.
+    package var waiting: Int { reads.count + writes.count }
 
     /// Commits so far, and the bodies that shared them.
     package var groupCommits: (commits: Int, bodies: Int) { meters.groupCommits }
