@@ -57,16 +57,37 @@ let package = Package(
         ),
         .target(name: "Schema", dependencies: ["Kernel", "Storage"], exclude: ["README.md"], swiftSettings: strict),
         .target(
-            name: "Jobs",
+            name: "Events",
             dependencies: ["Kernel", "Storage", logging, metrics, lifecycle],
+            exclude: ["README.md"],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Jobs",
+            dependencies: ["Kernel", "Storage", "Events", logging, metrics, lifecycle],
+            exclude: ["README.md"],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Outbound",
+            dependencies: [
+                "Kernel", logging, metrics, nioCore, nioPosix, asyncHTTPClient,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            exclude: ["README.md"],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Vault",
+            dependencies: ["Kernel", "Storage", "Outbound", crypto],
             exclude: ["README.md"],
             swiftSettings: strict
         ),
         .target(
             name: "Web",
             dependencies: [
-                "Kernel", "Storage", "CZlib", logging, metrics, lifecycle, hummingbird, httpTypes, nioCore, nioPosix,
-                asyncHTTPClient, crypto,
+                "Kernel", "Storage", "Outbound", "Vault", "CZlib", logging, metrics, lifecycle, hummingbird, httpTypes,
+                nioCore, nioPosix, crypto,
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
             ],
@@ -76,7 +97,7 @@ let package = Package(
         .target(
             name: "Identity",
             dependencies: [
-                "Kernel", "Storage", "Jobs", "Web", "CArgon2", logging, crypto,
+                "Kernel", "Storage", "Events", "Jobs", "Vault", "Web", "CArgon2", logging, lifecycle, crypto,
                 .product(name: "JWTKit", package: "jwt-kit"),
             ],
             exclude: ["README.md"],
@@ -90,33 +111,36 @@ let package = Package(
         ),
         .target(
             name: "Messaging",
-            dependencies: ["Kernel", "Storage", "Jobs", "Web", httpTypes],
+            dependencies: ["Kernel", "Storage", "Events", "Web", httpTypes],
             exclude: ["README.md"],
             swiftSettings: strict
         ),
         .target(
             name: "Knowledge",
-            dependencies: ["Kernel", "Storage", "Jobs", "Web", logging],
+            dependencies: ["Kernel", "Storage", "Events", "Jobs", "Outbound", "Web", logging],
             exclude: ["README.md"],
             swiftSettings: strict
         ),
         .target(
             name: "Agents",
-            dependencies: ["Kernel", "Storage", "Jobs", "Web", "Knowledge", "Messaging"],
+            dependencies: [
+                "Kernel", "Storage", "Events", "Jobs", "Outbound", "Web", "Knowledge", "Messaging", logging,
+            ],
             exclude: ["README.md"],
             swiftSettings: strict
         ),
         .target(
             name: "Audit",
-            dependencies: ["Kernel", "Storage", "Jobs", "Web"],
+            dependencies: ["Kernel", "Storage", "Events", "Web"],
             exclude: ["README.md"],
             swiftSettings: strict
         ),
         .target(
             name: "App",
             dependencies: [
-                "Kernel", "Storage", "Schema", "Jobs", "Web", "Identity", "Billing", "Messaging", "Knowledge", "Agents",
-                "Audit", logging, metrics, lifecycle, hummingbird, nioCore, nioPosix, crypto,
+                "Kernel", "Storage", "Schema", "Events", "Jobs", "Outbound", "Vault", "Web", "Identity", "Billing",
+                "Messaging",
+                "Knowledge", "Agents", "Audit", logging, metrics, lifecycle, hummingbird, nioCore, nioPosix, crypto,
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "SystemPackage", package: "swift-system"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -143,7 +167,7 @@ let package = Package(
         ),
         .target(
             name: "Simulators",
-            dependencies: ["Kernel", "Web", logging, hummingbird, httpTypes, nioCore],
+            dependencies: ["Kernel", logging, hummingbird, httpTypes, nioCore, nioPosix],
             path: "Tests/Simulators",
             swiftSettings: strict
         ),
@@ -161,9 +185,17 @@ let package = Package(
         ),
         .testTarget(
             name: "JobsTests",
-            dependencies: ["Kernel", "Storage", "Schema", "Jobs", "TestKit", logging],
+            dependencies: ["Kernel", "Storage", "Schema", "Events", "Jobs", "TestKit", logging],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "OutboundTests",
+            dependencies: [
+                "Kernel", "Outbound", "Simulators", "TestKit", logging, hummingbird, nioCore, nioPosix,
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "VaultTests", dependencies: ["Kernel", "Vault"], swiftSettings: strict),
         .testTarget(
             name: "WebTests",
             dependencies: [
@@ -175,19 +207,20 @@ let package = Package(
         ),
         .testTarget(
             name: "IdentityTests",
-            dependencies: ["Kernel", "Storage", "Schema", "Jobs", "Web", "Identity", "TestKit", logging],
+            dependencies: ["Kernel", "Storage", "Schema", "Events", "Jobs", "Web", "Identity", "TestKit", logging],
             swiftSettings: strict
         ),
         .testTarget(name: "KnowledgeTests", dependencies: ["Kernel", "Knowledge"], swiftSettings: strict),
         .testTarget(
             name: "AgentsTests",
-            dependencies: ["Kernel", "Web", "Knowledge", "Agents", "Simulators", logging],
+            dependencies: ["Kernel", "Outbound", "Knowledge", "Agents", "Simulators", logging],
             swiftSettings: strict
         ),
         .testTarget(
             name: "AppTests",
             dependencies: [
-                "App", "Kernel", "Storage", "Schema", "Jobs", "Web", "Simulators", "TestKit", logging,
+                "App", "Kernel", "Storage", "Schema", "Events", "Jobs", "Outbound", "Web", "Simulators", "TestKit",
+                logging,
                 nioCore, asyncHTTPClient, .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: strict

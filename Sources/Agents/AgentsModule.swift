@@ -1,22 +1,35 @@
+package import Events
 package import Jobs
 package import Kernel
 package import Knowledge
-package import Messaging
+import Messaging
 package import Storage
 package import Web
+
+extension Permission {
+    package static let agentsRead = Permission("agents", "read")
+    package static let agentsWrite = Permission("agents", "write")
+}
+
+extension ActorKind {
+    package static let agent = ActorKind("agent")
+}
+
+extension Actor {
+    static func agent(_ id: AIAgent.Identifier) -> Actor { Actor(.agent, id: id.description) }
+}
 
 /// The face of Agents.
 package struct AgentsModule: Sendable {
     package let agents: AIAgentService
     private let replier: Replier
 
-    /// - Parameter countTokens: Counts an answer's tokens for billing, in the transaction that stores it.
     package init(
         database: any Database,
         search: KnowledgeSearch,
         model: any LanguageModel,
         prices: ModelPrices,
-        countTokens: @escaping UsageCounter,
+        entitlements: Entitlements,
         now: @escaping @Sendable () -> Timestamp
     ) {
         agents = AIAgentService(database: database, now: now)
@@ -25,7 +38,7 @@ package struct AgentsModule: Sendable {
             search: search,
             model: model,
             prices: prices,
-            countTokens: countTokens,
+            entitlements: entitlements,
             now: now
         )
     }
@@ -41,5 +54,13 @@ package struct AgentsModule: Sendable {
         )
     }
 
-    package static let events = AgentEvents.all
+    package static var events: [EventType] { AgentEvents.all }
+
+    package static var permissions: [PermissionGrant] {
+        [PermissionGrant(.agentsRead, to: .members), PermissionGrant(.agentsWrite, to: .admins)]
+    }
+
+    package static var actorKinds: [ActorKind] { [.agent] }
+
+    package static var meters: [Meter] { [.aiTokens] }
 }

@@ -2,6 +2,7 @@ import Crypto
 import Foundation
 import Kernel
 package import Logging
+import Outbound
 import Web
 
 /// Shows the product on a running server, over HTTP as a customer would: an organization, an agent trained on real
@@ -273,7 +274,7 @@ package struct Demo: Sendable {
                 url: try OutboundURL(demo.baseURL + path),
                 headers: headers,
                 body: body?.bytes ?? [],
-                access: .operator,
+                access: .trusted,
                 organization: nil,
                 deadline: .now + .seconds(120),
                 maximumResponseBytes: 16 << 20

@@ -1,4 +1,5 @@
 import Foundation
+import Jobs
 import Kernel
 package import Logging
 import Schema

@@ -1,43 +1,33 @@
 import Jobs
 import Kernel
+import Logging
 import Storage
-import Web
 
-/// Deletes what has served its time.
+/// Deletes what has served its time, every hour.
 struct Housekeeping: Sendable {
-    /// How long the entries of a conversation's stream can be replayed.
-    ///
-    /// The messages themselves stay.
-    static let streamRetention = Duration.seconds(24 * 3_600)
-    private static let batch = 5_000
-
-    static let schedules = [Schedule("housekeeping", every: .seconds(3_600), HousekeepingJob())]
+    static let schedule = Schedule("housekeeping", every: .seconds(3_600), HousekeepingJob())
 
     let database: any Database
-    let idempotency: IdempotencyKeys
-    let events: EventRetention
+    let purges: [Purge]
     let now: @Sendable () -> Timestamp
 
-    func run() async throws {
-        while try await idempotency.purgeExpired() > 0 { try Task.checkCancellation() }
-        while try await events.purge(now: now()) > 0 { try Task.checkCancellation() }
-        while try await purgeStreams() > 0 { try Task.checkCancellation() }
-        try await QuarantineRetention(database: database).purge(now: now())
-    }
-
-    /// Deletes a batch of old stream entries.
-    func purgeStreams() async throws -> Int {
-        let before = now() - Self.streamRetention
-        return try await database.write(for: .maintenance) { tx in
-            try tx.execute(
-                """
-                DELETE FROM conversation_events WHERE (organization_id, conversation_id, sequence) IN (
-                    SELECT organization_id, conversation_id, sequence FROM conversation_events
-                    WHERE created_at < \(before) ORDER BY created_at LIMIT \(limit: Self.batch)
-                )
-                """
-            )
+    /// Runs all purges; one that fails does not hold up the others.
+    ///
+    /// - Throws: The last failure.
+    func run(logger: Logger) async throws {
+        var failure: (any Error)?
+        for purge in purges {
+            do {
+                let count = try await purge.run(database, now())
+                if count > 0 { logger.info("purged", metadata: ["purge": "\(purge.name)", "rows": "\(count)"]) }
+            } catch is CancellationError {
+                throw CancellationError()
+            } catch {
+                logger.error("not purged", metadata: ["purge": "\(purge.name)", "error": "\(JobReason.of(error))"])
+                failure = error
+            }
         }
+        if let failure { throw failure }
     }
 }
 

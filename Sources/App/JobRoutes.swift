@@ -12,7 +12,7 @@ struct QuarantinedJobBody: ResponseBody {
         .object([
             .required("id", .uuid),
             .required("kind", .string(1...100), example: "knowledge.train"),
-            .required("lane", .choice(of: Lane.self)),
+            .required("lane", .string(1...100), example: "bulk"),
             .required("attempts", .integer(0...Int64.max)),
             .required("reason", .string(0...2_000)),
             .required("created_at", .dateTime),
@@ -27,7 +27,7 @@ struct QuarantinedJobBody: ResponseBody {
         json.key("kind")
         json.value(job.kind)
         json.key("lane")
-        json.value(job.lane.rawValue)
+        json.value(job.lane.name)
         json.key("attempts")
         json.value(job.attempts)
         json.key("reason")

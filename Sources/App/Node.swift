@@ -1,12 +1,14 @@
 package import Agents
 import Audit
 package import Billing
+package import Events
 package import Identity
 package import Jobs
 package import Kernel
 package import Knowledge
 package import Logging
 package import Messaging
+import Outbound
 import Schema
 import ServiceLifecycle
 package import Storage
@@ -28,6 +30,7 @@ package struct Node: Sendable {
     package let runner: JobRunner
     package let scheduler: Scheduler
     package let consumers: [EventConsumerLoop]
+    private let services: [any Service]
     private let outbound: OutboundClient
     private let logger: Logger
 
@@ -64,10 +67,12 @@ package struct Node: Sendable {
             database: database,
             secretKey: secretKey,
             organizationTables: ProductSchema.organizationTables,
+            permissions: Modules.permissions,
             configuration: accounts,
+            logger: logger,
             now: now
         )
-        billing = BillingModule(database: database, now: now)
+        billing = BillingModule(database: database, meters: Modules.meters, now: now)
         knowledge = KnowledgeModule(
             database: database,
             embedder: Self.embedder(settings, outbound),
@@ -77,8 +82,8 @@ package struct Node: Sendable {
         )
         messaging = MessagingModule(
             database: database,
+            entitlements: BillingModule.entitlements,
             requestReply: ReplyJob.request,
-            countConversation: BillingModule.counter(of: .conversations),
             agentExists: AIAgentService.exists,
             now: now
         )
@@ -87,62 +92,54 @@ package struct Node: Sendable {
             search: knowledge.search,
             model: Self.languageModel(settings, outbound),
             prices: settings.prices,
-            countTokens: BillingModule.counter(of: .aiTokens),
+            entitlements: BillingModule.entitlements,
             now: now
         )
-        let audit = AuditModule(database: database)
+        let subsystems: [any Module] = [
+            identity, billing, knowledge, messaging, agents,
+            AuditModule(database: database, actorKinds: Modules.actorKinds),
+        ]
+        let consumers = subsystems.flatMap(\.consumers)
+        let platform = PlatformModule(database: database, consumers: consumers.map(\.name), now: now)
+        let modules = [platform] + subsystems
+        guard modules.map({ ObjectIdentifier(type(of: $0)) }) == Modules.all.map({ ObjectIdentifier($0) }) else {
+            throw NodeError.modulesDiffer
+        }
 
         // Every event has a declaration, and no two have the same name.
-        _ = try EventCatalogue(Self.events)
-        let idempotency = IdempotencyKeys(database: database, secretKey: secretKey, now: now)
-        let consumers = audit.consumers
-        let housekeeping = Housekeeping(
-            database: database,
-            idempotency: idempotency,
-            events: EventRetention(database: database, consumers: consumers.map(\.name)),
-            now: now
-        )
-
+        _ = try EventCatalogue(Modules.events)
+        let housekeeping = Housekeeping(database: database, purges: modules.flatMap(\.purges), now: now)
         var registry = JobRegistry()
-        identity.register(in: &registry)
-        billing.register(in: &registry)
-        knowledge.register(in: &registry)
-        agents.register(in: &registry)
-        registry.handle(HousekeepingJob.self) { _, _ in try await housekeeping.run() }
+        for module in modules { module.register(in: &registry) }
+        registry.handle(HousekeepingJob.self) { _, context in try await housekeeping.run(logger: context.logger) }
 
         runner = try JobRunner(database: database, registry: registry, logger: logger, now: now, jitter: jitter)
         scheduler = Scheduler(
             database: database,
-            schedules: IdentityModule.schedules + BillingModule.schedules + Housekeeping.schedules,
+            schedules: modules.flatMap(\.schedules) + [Housekeeping.schedule],
             logger: logger,
             now: now
         )
         self.consumers = consumers.map {
             EventConsumerLoop(database: database, consumer: $0, logger: logger, now: now)
         }
-        endpoints =
-            identity.endpoints + billing.endpoints + knowledge.endpoints + messaging.endpoints + agents.endpoints
-            + audit.endpoints + JobRoutes(service: JobService(database: database, now: now)).endpoints.endpoints
+        services = modules.flatMap(\.services)
+        endpoints = modules.flatMap(\.endpoints)
         server = try WebServer(
             endpoints: endpoints,
             configuration: settings.web,
             authenticator: identity.authenticator,
-            idempotency: idempotency,
-            readiness: [ReadinessCheck("database") { try await Self.probe(database) }],
+            idempotency: IdempotencyKeys(database: database, secretKey: secretKey, now: now),
+            readiness: modules.flatMap(\.readiness),
             metrics: metrics,
             logger: logger,
             onRunning: onRunning
         )
     }
 
-    package static let events: [EventType] =
-        IdentityModule.events + MessagingModule.events + KnowledgeModule.events + AgentsModule.events
-
     /// Runs until a signal or a cancellation asks it to stop: first it stops taking work, then it ends what runs.
     package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
-        var services: [any Service] = [
-            DatabaseService(database: database), KeyUseService(identity: identity, logger: logger),
-        ]
+        var services: [any Service] = [DatabaseService(database: database)] + services
         if settings.roles.contains(.worker) {
             services += consumers
             services.append(runner)
@@ -174,17 +171,12 @@ package struct Node: Sendable {
         await outbound.shutdown()
     }
 
-    /// One statement through the pool.
-    private static func probe(_ database: any Database) async throws {
-        _ = try await database.read(for: .queue) { tx in try tx.value("SELECT 1", as: Int.self) }
-    }
-
     private static func languageModel(_ settings: Settings, _ client: OutboundClient) -> any LanguageModel {
         guard let provider = settings.languageModel else { return ExtractiveModel() }
         return OpenAICompatibleModel(
             client: client,
             configuration: .init(
-                endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .operator),
+                endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .trusted),
                 model: provider.model
             )
         )
@@ -194,20 +186,16 @@ package struct Node: Sendable {
         guard let provider = settings.embedding else { return BuiltInEmbedder() }
         return OpenAICompatibleEmbedder(
             client: client,
-            endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .operator),
+            endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .trusted),
             model: provider.model
         )
     }
 }
 
-/// Writes down when API keys were used.
-private struct KeyUseService: Service {
-    let identity: IdentityModule
-    let logger: Logger
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown { await identity.run(logger: logger) }
-    }
+/// A mistake in the program's own lists.
+package enum NodeError: Error, Sendable {
+    /// The modules that a node makes are not those that `Modules` lists.
+    case modulesDiffer
 }
 
 /// Keeps the database's own loops running for as long as the node runs.

@@ -2,6 +2,7 @@ package import Agents
 import Configuration
 package import Kernel
 package import Logging
+package import Outbound
 import Storage
 import SystemPackage
 package import Web

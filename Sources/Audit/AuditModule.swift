@@ -1,14 +1,30 @@
-package import Jobs
+package import Events
+package import Kernel
 package import Storage
 package import Web
+
+extension Permission {
+    package static let auditRead = Permission("audit", "read")
+}
 
 /// The face of Audit.
 package struct AuditModule: Sendable {
     private let database: any Database
+    private let actorKinds: [ActorKind]
 
-    package init(database: any Database) { self.database = database }
+    /// - Parameter actorKinds: Those of all subsystems.
+    package init(database: any Database, actorKinds: [ActorKind]) {
+        self.database = database
+        self.actorKinds = actorKinds
+    }
 
-    package var endpoints: [Endpoint] { AuditLogRoutes(database: database).endpoints.endpoints }
+    package var endpoints: [Endpoint] {
+        AuditLogRoutes(database: database, actorKinds: actorKinds).endpoints.endpoints
+    }
 
-    package var consumers: [any EventConsumer] { [AuditConsumer()] }
+    package var consumers: [any EventConsumer] {
+        [AuditConsumer(userKinds: Set(actorKinds.filter(\.isUser).map(\.name)))]
+    }
+
+    package static var permissions: [PermissionGrant] { [PermissionGrant(.auditRead, to: .admins)] }
 }

@@ -3,14 +3,25 @@ package import Kernel
 package import Storage
 package import Web
 
+extension Permission {
+    package static let billingRead = Permission("billing", "read")
+    package static let billingWrite = Permission("billing", "write")
+}
+
+extension SystemPurpose {
+    /// Finds what is to be folded into the months' rows.
+    package static let billing = SystemPurpose("billing")
+}
+
 /// The face of Billing.
 package struct BillingModule: Sendable {
     package let usage: UsageService
     private let database: any Database
 
-    package init(database: any Database, now: @escaping @Sendable () -> Timestamp) {
+    /// - Parameter meters: Those of all subsystems, in the order in which usage shows them.
+    package init(database: any Database, meters: [Meter], now: @escaping @Sendable () -> Timestamp) {
         self.database = database
-        usage = UsageService(database: database, now: now)
+        usage = UsageService(database: database, meters: meters, now: now)
     }
 
     package var endpoints: [Endpoint] {
@@ -22,13 +33,18 @@ package struct BillingModule: Sendable {
         registry.handle(UsageRollupJob.self) { _, _ in try await usage.rollUp() }
     }
 
-    package static let schedules = [Schedule("usage.rollup", every: .seconds(300), UsageRollupJob())]
+    package var schedules: [Schedule] { [Schedule("usage.rollup", every: .seconds(300), UsageRollupJob())] }
 
-    /// Counts in the transaction of what is counted.
-    package static func counter(
-        of metric: UsageMetric
-    ) -> @Sendable (any Transaction, OrganizationScope, Int64, Timestamp) throws -> Void {
-        { tx, scope, quantity, now in try UsageStore(tx: tx, scope: scope).count(metric, quantity, at: now) }
+    package static var permissions: [PermissionGrant] {
+        [PermissionGrant(.billingRead, to: .members), PermissionGrant(.billingWrite, to: .owners)]
+    }
+
+    package static var meters: [Meter] { [.voiceCalls] }
+
+    package static var purposes: [SystemPurpose] { [.billing] }
+
+    package static let entitlements = Entitlements { tx, scope, meter, quantity, now in
+        try UsageStore(tx: tx, scope: scope).count(meter, quantity, at: now)
     }
 }
 

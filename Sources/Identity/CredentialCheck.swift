@@ -14,6 +14,7 @@ package final class CredentialCheck: Sendable {
     private let tokens: AccessTokens
     private let usage: APIKeyUsage
     private let times: SessionTimes
+    private let roles: RoleMatrix
     private let now: @Sendable () -> Timestamp
 
     private let claims = ExpiringCache<SHA256Digest, AccessClaims>(capacity: capacity)
@@ -27,12 +28,14 @@ package final class CredentialCheck: Sendable {
         tokens: AccessTokens,
         usage: APIKeyUsage,
         times: SessionTimes,
+        roles: RoleMatrix,
         now: @escaping @Sendable () -> Timestamp
     ) {
         self.database = database
         self.tokens = tokens
         self.usage = usage
         self.times = times
+        self.roles = roles
         self.now = now
     }
 
@@ -53,7 +56,7 @@ package final class CredentialCheck: Sendable {
         return Principal(
             actor: .user(session.user),
             organization: session.organization,
-            permissions: RoleMatrix.permissions(of: session.role),
+            permissions: roles.permissions(of: session.role),
             session: claims.session.description
         )
     }

@@ -1,4 +1,5 @@
-package import Kernel
+package import Events
+import Kernel
 
 /// The events of Identity.
 ///
@@ -110,7 +111,7 @@ package enum IdentityEvents {
             summary,
             data: resource([
                 .required("name", .string(1...120)),
-                .required("permissions", .array(of: .choice(Permission.all.map(\.name)))),
+                .required("permissions", .array(of: .string(1...100))),
             ]),
             example: ["id": .string(id), "name": "Website", "permissions": ["conversations:write"]]
         )

@@ -1,7 +1,10 @@
+package import Events
 package import Jobs
 package import Kernel
 package import Logging
+package import ServiceLifecycle
 package import Storage
+import Vault
 package import Web
 
 /// What can be set about Identity.
@@ -34,22 +37,28 @@ package struct IdentityModule: Sendable {
     package let invitations: InvitationService
     package let apiKeys: APIKeyService
     package let organizationPurge: OrganizationPurge
-    package let sessionPurge: SessionPurge
+    /// What each role may do.
+    package let roles: RoleMatrix
     private let credentials: CredentialCheck
     private let usage: APIKeyUsage
+    private let logger: Logger
 
     /// - Parameters:
     ///   - secretKey: The server's own; the keys for tokens are derived from it.
     ///   - organizationTables: Every table with rows of organizations, those that refer to others first
     ///     (`ProductSchema.organizationTables`).
+    ///   - permissions: Those of all subsystems.
     package init(
         database: any Database,
         secretKey: Secret,
         organizationTables: [String],
+        permissions: [PermissionGrant],
         configuration: IdentityConfiguration = IdentityConfiguration(),
+        logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) async {
         let times = configuration.times
+        roles = RoleMatrix(permissions)
         let tokens = await AccessTokens(secretKey: secretKey, times: times)
         let passwords = PasswordHasher(
             threads: configuration.passwordThreads,
@@ -57,12 +66,21 @@ package struct IdentityModule: Sendable {
             cost: configuration.passwordCost
         )
         usage = APIKeyUsage(database: database)
-        credentials = CredentialCheck(database: database, tokens: tokens, usage: usage, times: times, now: now)
+        self.logger = logger
+        credentials = CredentialCheck(
+            database: database,
+            tokens: tokens,
+            usage: usage,
+            times: times,
+            roles: roles,
+            now: now
+        )
         sessions = SessionService(
             database: database,
             passwords: passwords,
             tokens: tokens,
             credentials: credentials,
+            roles: roles,
             box: SecretBox(secretKey: secretKey, purpose: "refresh tokens"),
             attempts: PasswordAttempts(
                 near: RateLimiter(configuration.attempts, per: configuration.attemptPeriod),
@@ -76,6 +94,7 @@ package struct IdentityModule: Sendable {
             passwords: passwords,
             sessions: sessions,
             credentials: credentials,
+            roles: roles,
             now: now
         )
         organizations = OrganizationService(database: database, credentials: credentials, now: now)
@@ -84,17 +103,17 @@ package struct IdentityModule: Sendable {
             passwords: passwords,
             credentials: credentials,
             newAccounts: RateLimiter(configuration.newAccounts, per: configuration.newAccountPeriod),
+            roles: roles,
             now: now
         )
-        invitations = InvitationService(database: database, now: now)
-        apiKeys = APIKeyService(database: database, credentials: credentials, now: now)
+        invitations = InvitationService(database: database, roles: roles, now: now)
+        apiKeys = APIKeyService(database: database, credentials: credentials, roles: roles, now: now)
         organizationPurge = OrganizationPurge(
             database: database,
             tables: organizationTables,
             grace: configuration.purgeGrace,
             now: now
         )
-        sessionPurge = SessionPurge(database: database, now: now)
     }
 
     package var endpoints: [Endpoint] {
@@ -114,36 +133,58 @@ package struct IdentityModule: Sendable {
         }
     }
 
-    package static let events = IdentityEvents.all
+    package static var events: [EventType] { IdentityEvents.all }
 
-    package static let schedules = [
-        Schedule("organization.purge", every: .seconds(86_400), PurgeOrganizationsJob()),
-        Schedule("session.purge", every: .seconds(86_400), PurgeSessionsJob()),
-    ]
+    package var schedules: [Schedule] {
+        [Schedule("organization.purge", every: .seconds(86_400), PurgeOrganizationsJob())]
+    }
+
+    package var purges: [Purge] { [Session.purge, RefreshToken.purge, Invitation.purge] }
+
+    package static var permissions: [PermissionGrant] {
+        [
+            PermissionGrant(.organizationRead, to: .members), PermissionGrant(.organizationWrite, to: .admins),
+            PermissionGrant(.organizationDelete, to: .owners), PermissionGrant(.membersRead, to: .members),
+            PermissionGrant(.membersWrite, to: .admins), PermissionGrant(.apiKeysRead, to: .admins),
+            PermissionGrant(.apiKeysWrite, to: .admins),
+        ]
+    }
+
+    package static var actorKinds: [ActorKind] { [.user, .apiKey] }
+
+    package static var purposes: [SystemPurpose] { [.authentication] }
 
     package func register(in registry: inout JobRegistry) {
-        let (organizationPurge, sessionPurge) = (organizationPurge, sessionPurge)
+        let organizationPurge = organizationPurge
         registry.handle(PurgeOrganizationsJob.self) { _, context in
             try await organizationPurge.runOnce(logger: context.logger)
         }
-        registry.handle(PurgeSessionsJob.self) { _, _ in try await sessionPurge.runOnce() }
     }
 
     /// Writes down when API keys were used, once; `run` repeats it.
     package func noteKeyUses() async throws { try await usage.runOnce() }
 
-    /// Writes down when API keys were used, every minute until cancelled and a last time then.
-    package func run(logger: Logger) async {
-        while !Task.isCancelled {
-            try? await Task.sleep(for: APIKeyUsage.interval)
-            do {
-                // Shielded from cancellation, which the last round comes after.
-                try await Task { try await usage.runOnce() }.value
-            } catch {
-                logger.warning(
-                    "uses of API keys not written down",
-                    metadata: ["error.type": .string(String(reflecting: type(of: error)))]
-                )
+    package var services: [any Service] { [APIKeyUsageService(usage: usage, logger: logger)] }
+}
+
+/// Writes down when API keys were used, every minute until the node stops and a last time then.
+private struct APIKeyUsageService: Service {
+    let usage: APIKeyUsage
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: APIKeyUsage.interval)
+                do {
+                    // Shielded from cancellation, which the last round comes after.
+                    try await Task { try await usage.runOnce() }.value
+                } catch {
+                    logger.warning(
+                        "uses of API keys not written down",
+                        metadata: ["error.type": .string(String(reflecting: type(of: error)))]
+                    )
+                }
             }
         }
     }

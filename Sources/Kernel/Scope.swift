@@ -9,32 +9,42 @@ package enum APIKeyEntity {}
 /// Marks the ids of agents.
 package enum AgentEntity {}
 
+/// A kind of actor, as events and the audit log name it: `user`.
+///
+/// Declared by the subsystem whose credentials or work make such actors.
+package struct ActorKind: Sendable, Hashable {
+    package let name: String
+    /// Whether the id is that of a user: a person of the organization, who can be asked about it.
+    package let isUser: Bool
+
+    package init(_ name: String, isUser: Bool = false) {
+        self.name = name
+        self.isUser = isUser
+    }
+}
+
 /// Who acts: the author that events and the audit log name.
-package enum Actor: Sendable, Hashable {
-    case user(ID<UserEntity>)
-    case apiKey(ID<APIKeyEntity>)
-    case agent(ID<AgentEntity>)
-    /// The product itself: a job, a schedule, a command of the operator.
-    case system
+package struct Actor: Sendable, Hashable {
+    package let kind: ActorKind
+    /// As text; nil where there is only one of the kind.
+    package let id: String?
 
-    package var kind: String {
-        switch self {
-        case .user: "user"
-        case .apiKey: "api_key"
-        case .agent: "agent"
-        case .system: "system"
-        }
+    package init(_ kind: ActorKind, id: String? = nil) {
+        self.kind = kind
+        self.id = id
     }
 
-    /// The id of the actor as text; nil for the product itself.
-    package var id: String? {
-        switch self {
-        case .user(let id): id.description
-        case .apiKey(let id): id.description
-        case .agent(let id): id.description
-        case .system: nil
-        }
+    /// The id, when the actor is of this kind.
+    package func id<Entity>(of kind: ActorKind, as: ID<Entity>.Type = ID<Entity>.self) -> ID<Entity>? {
+        self.kind == kind ? id.flatMap { ID<Entity>($0) } : nil
     }
+
+    /// The product itself: a job, a schedule, a command of the administrator.
+    package static let system = Actor(.system)
+}
+
+extension ActorKind {
+    package static let system = ActorKind("system")
 }
 
 /// Where a request came from, kept for the audit log.
@@ -112,16 +122,12 @@ package struct IdempotencyClaim: Sendable, Hashable {
 
 /// Why the product looks at rows of more than one organization.
 ///
-/// Row level security knows each purpose and what it may see; there is no purpose that sees everything.
-package enum SystemPurpose: String, Sendable, Hashable {
-    /// Finds the account, key or session that a credential names.
-    case authentication
-    /// Claims, finishes and sweeps jobs and schedules.
-    case queue
-    /// Reads the event feed for its consumers.
-    case feed
-    /// Deletes what has expired.
-    case maintenance
+/// Row level security knows each purpose by its name and what it may see; there is no purpose that sees everything. Each is
+/// declared by the subsystem that has it.
+package struct SystemPurpose: Sendable, Hashable {
+    package let name: String
+
+    package init(_ name: String) { self.name = name }
 }
 
 /// What a transaction may see.

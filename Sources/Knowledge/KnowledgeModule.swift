@@ -1,8 +1,14 @@
+package import Events
 package import Jobs
 package import Kernel
 package import Logging
 package import Storage
 package import Web
+
+extension Permission {
+    package static let knowledgeRead = Permission("knowledge", "read")
+    package static let knowledgeWrite = Permission("knowledge", "write")
+}
 
 /// The face of Knowledge.
 package struct KnowledgeModule: Sendable {
@@ -42,5 +48,9 @@ package struct KnowledgeModule: Sendable {
         )
     }
 
-    package static let events = KnowledgeEvents.all
+    package static var events: [EventType] { KnowledgeEvents.all }
+
+    package static var permissions: [PermissionGrant] {
+        [PermissionGrant(.knowledgeRead, to: .members), PermissionGrant(.knowledgeWrite, to: .admins)]
+    }
 }

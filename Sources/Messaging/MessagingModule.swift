@@ -1,6 +1,16 @@
+package import Events
 package import Kernel
 package import Storage
 package import Web
+
+extension Permission {
+    package static let channelsRead = Permission("channels", "read")
+    package static let channelsWrite = Permission("channels", "write")
+    package static let contactsRead = Permission("contacts", "read")
+    package static let contactsWrite = Permission("contacts", "write")
+    package static let conversationsRead = Permission("conversations", "read")
+    package static let conversationsWrite = Permission("conversations", "write")
+}
 
 /// The face of Messaging.
 package struct MessagingModule: Sendable {
@@ -12,12 +22,11 @@ package struct MessagingModule: Sendable {
 
     /// - Parameters:
     ///   - requestReply: Makes an answer due, in the transaction that stores a contact's message.
-    ///   - countConversation: Counts a new conversation for billing, in its transaction.
     ///   - agentExists: Whether the organization has an agent.
     package init(
         database: any Database,
+        entitlements: Entitlements,
         requestReply: @escaping ReplyRequest,
-        countConversation: @escaping UsageCounter,
         agentExists: @escaping @Sendable (any Transaction, ID<AgentEntity>, OrganizationScope) throws -> Bool,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -26,7 +35,7 @@ package struct MessagingModule: Sendable {
         conversations = ConversationService(
             database: database,
             requestReply: requestReply,
-            countConversation: countConversation,
+            entitlements: entitlements,
             agentExists: agentExists,
             now: now
         )
@@ -42,5 +51,17 @@ package struct MessagingModule: Sendable {
         ].flatMap(\.endpoints)
     }
 
-    package static let events = MessagingEvents.all
+    package static var events: [EventType] { MessagingEvents.all }
+
+    package var purges: [Purge] { [StreamStore.purge] }
+
+    package static var permissions: [PermissionGrant] {
+        [
+            PermissionGrant(.channelsRead, to: .members), PermissionGrant(.channelsWrite, to: .admins),
+            PermissionGrant(.contactsRead, to: .members), PermissionGrant(.contactsWrite, to: .members),
+            PermissionGrant(.conversationsRead, to: .members), PermissionGrant(.conversationsWrite, to: .members),
+        ]
+    }
+
+    package static var meters: [Meter] { [.conversations] }
 }

@@ -149,8 +149,8 @@ enum MasterSchema {
             + RowSecurity.tenant(
                 "organizations",
                 column: "id",
-                select: [.authentication, .feed, .maintenance],
-                update: [.maintenance]
+                select: ["authentication", "feed", "maintenance"],
+                update: ["maintenance"]
             )
             + RowSecurity.tenant(
                 "users",
@@ -158,15 +158,15 @@ enum MasterSchema {
                     EXISTS (SELECT 1 FROM memberships WHERE memberships.user_id = users.id AND memberships.organization_id
                         = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid))
                     """,
-                select: [.authentication],
-                update: [.authentication],
-                delete: [.authentication]
+                select: ["authentication"],
+                update: ["authentication"],
+                delete: ["authentication"]
             )
-            + RowSecurity.tenant("memberships", delete: [.authentication])
-            + RowSecurity.tenant("invitations", select: [.authentication], delete: [.maintenance])
-            + RowSecurity.tenant("api_keys", select: [.authentication], update: [.authentication])
-            + RowSecurity.tenant("sessions", all: [.authentication], delete: [.maintenance])
-            + RowSecurity.tenant("refresh_tokens", all: [.authentication], delete: [.maintenance])
+            + RowSecurity.tenant("memberships", delete: ["authentication"])
+            + RowSecurity.tenant("invitations", select: ["authentication"], delete: ["maintenance"])
+            + RowSecurity.tenant("api_keys", select: ["authentication"], update: ["authentication"])
+            + RowSecurity.tenant("sessions", all: ["authentication"], delete: ["maintenance"])
+            + RowSecurity.tenant("refresh_tokens", all: ["authentication"], delete: ["maintenance"])
     }
 
     // MARK: Messaging
@@ -296,7 +296,7 @@ enum MasterSchema {
             "CREATE INDEX conversation_events_created_at_idx ON conversation_events (created_at)",
         ]
             + RowSecurity.tenant("channels") + RowSecurity.tenant("contacts") + RowSecurity.tenant("conversations")
-            + RowSecurity.tenant("messages") + RowSecurity.tenant("conversation_events", delete: [.maintenance])
+            + RowSecurity.tenant("messages") + RowSecurity.tenant("conversation_events", delete: ["maintenance"])
     }
 
     // MARK: Agents and knowledge
@@ -501,8 +501,8 @@ enum MasterSchema {
             )
             """,
             "CREATE INDEX usage_entries_period_idx ON usage_entries (organization_id, period_start)",
-        ] + RowSecurity.tenant("subscriptions") + RowSecurity.tenant("usage", select: [.maintenance])
-            + RowSecurity.tenant("usage_entries", select: [.maintenance])
+        ] + RowSecurity.tenant("subscriptions") + RowSecurity.tenant("usage")
+            + RowSecurity.tenant("usage_entries", select: ["billing"])
     }
 
     // MARK: Voice
@@ -618,7 +618,7 @@ enum MasterSchema {
             CREATE INDEX audit_logs_resource_idx
             ON audit_logs (organization_id, resource_type, resource_id, created_at, id)
             """,
-        ] + RowSecurity.tenant("audit_logs", insert: [.feed])
+        ] + RowSecurity.tenant("audit_logs", insert: ["feed"])
     }
 
     // MARK: Jobs, events, web
@@ -653,6 +653,7 @@ enum MasterSchema {
             "CREATE INDEX jobs_run_at_idx ON jobs (lane, run_at) WHERE state = 'ready'",
             "CREATE INDEX jobs_lease_idx ON jobs (lease_expires_at) WHERE state = 'running'",
             "CREATE INDEX jobs_quarantined_idx ON jobs (organization_id, updated_at, id) WHERE state = 'quarantined'",
+            "CREATE INDEX jobs_quarantined_at_idx ON jobs (updated_at) WHERE state = 'quarantined'",
             "CREATE INDEX jobs_quarantined_lane_idx ON jobs (lane, updated_at) WHERE state = 'quarantined'",
             """
             CREATE UNIQUE INDEX jobs_organization_id_kind_unique_key_key ON jobs (organization_id, kind, unique_key)
@@ -668,8 +669,8 @@ enum MasterSchema {
             RowSecurity.postgres(
                 "ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)"
             ),
-        ] + RowSecurity.tenant("jobs", all: [.queue], insert: [.feed])
-            + RowSecurity.system("job_schedules", purpose: .queue)
+        ] + RowSecurity.tenant("jobs", all: ["queue"], insert: ["feed"])
+            + RowSecurity.system("job_schedules", purpose: "queue")
     }
 
     private static var events: [SQL] {
@@ -704,8 +705,8 @@ enum MasterSchema {
                 updated_at \(.timestamp) NOT NULL
             )
             """,
-        ] + RowSecurity.tenant("events", select: [.feed], insert: [.authentication], delete: [.maintenance])
-            + RowSecurity.system("event_consumers", purpose: .feed)
+        ] + RowSecurity.tenant("events", select: ["feed"], insert: ["authentication"], delete: ["maintenance"])
+            + RowSecurity.system("event_consumers", purpose: "feed")
     }
 
     private static var web: [SQL] {
@@ -729,6 +730,6 @@ enum MasterSchema {
             )
             """,
             "CREATE INDEX idempotency_keys_expires_at_idx ON idempotency_keys (expires_at)",
-        ] + RowSecurity.tenant("idempotency_keys", delete: [.maintenance])
+        ] + RowSecurity.tenant("idempotency_keys", delete: ["maintenance"])
     }
 }

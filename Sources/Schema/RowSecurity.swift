@@ -12,11 +12,11 @@ enum RowSecurity {
         _ table: String,
         column: String = "organization_id",
         also visibleIf: String? = nil,
-        all: [SystemPurpose] = [],
-        select: [SystemPurpose] = [],
-        insert: [SystemPurpose] = [],
-        update: [SystemPurpose] = [],
-        delete: [SystemPurpose] = []
+        all: [String] = [],
+        select: [String] = [],
+        insert: [String] = [],
+        update: [String] = [],
+        delete: [String] = []
     ) -> [SQL] {
         let own = "\(column) = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid)"
         var statements = protect(table)
@@ -25,7 +25,7 @@ enum RowSecurity {
             statements.append(postgres("CREATE POLICY members ON \(table) FOR SELECT USING (\(visibleIf))"))
         }
         // A command that changes rows also has to see them.
-        let commands: [(String, [SystemPurpose])] = [
+        let commands: [(String, [String])] = [
             ("SELECT", select + update + delete + all), ("INSERT", insert + all), ("UPDATE", update + all),
             ("DELETE", delete + all),
         ]
@@ -45,7 +45,7 @@ enum RowSecurity {
     }
 
     /// Rows that belong to no organization, for one purpose only.
-    static func system(_ table: String, purpose: SystemPurpose) -> [SQL] {
+    static func system(_ table: String, purpose: String) -> [SQL] {
         let condition = self.condition([purpose])
         return protect(table) + [
             postgres("CREATE POLICY purpose ON \(table) USING (\(condition)) WITH CHECK (\(condition))")
@@ -84,8 +84,8 @@ enum RowSecurity {
         ]
     }
 
-    private static func condition(_ purposes: [SystemPurpose]) -> String {
-        let names = purposes.map { "'\($0.rawValue)'" }
+    private static func condition(_ purposes: [String]) -> String {
+        let names = purposes.map { "'\($0)'" }
         var unique: [String] = []
         for name in names where !unique.contains(name) { unique.append(name) }
         return "(SELECT current_setting('kuvend.purpose', true)) IN (\(unique.joined(separator: ", ")))"

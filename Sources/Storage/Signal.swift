@@ -1,43 +1,16 @@
-package import Kernel
 import Synchronization
 
 /// Something that others may be waiting for.
 ///
 /// Signals are hints: they may be lost or repeated, so whoever waits for one also looks at the rows from time to time.
-package enum Signal: Sendable, Hashable {
-    /// A job was made ready in a lane.
-    case jobs(lane: String)
-    /// An event entered the feed.
-    case events
-    /// A conversation's stream grew.
-    case conversation(ID<ConversationEntity>)
-
-    /// The form that crosses between nodes, at most 64 bytes.
-    package var text: String {
-        switch self {
-        case .jobs(let lane): "j:\(lane)"
-        case .events: "e"
-        case .conversation(let id): "c:\(id)"
-        }
-    }
-
-    package init?(_ text: some StringProtocol) {
-        if text == "e" {
-            self = .events
-        } else if text.hasPrefix("j:") {
-            self = .jobs(lane: String(text.dropFirst(2)))
-        } else if text.hasPrefix("c:"), let id = ID<ConversationEntity>(text.dropFirst(2)) {
-            self = .conversation(id)
-        } else {
-            return nil
-        }
-    }
-}
-
-/// Marks the ids of conversations.
 ///
-/// The entity itself lives in Messaging.
-package enum ConversationEntity {}
+/// Each subsystem declares its own beside what they are about, with a prefix that nobody else has.
+package struct Signal: Sendable, Hashable {
+    /// The form that crosses between nodes, at most 64 bytes without line breaks.
+    package let text: String
+
+    package init(_ text: String) { self.text = text }
+}
 
 /// Hands signals to those who wait on this node.
 package final class SignalHub: Sendable {

@@ -132,6 +132,13 @@ extension StorageError {
     }
 }
 
+extension StorageError: JobReasonConvertible {
+    /// Without what a database says, which may quote rows.
+    package var jobReason: String {
+        if case .database(let code, _) = self { "StorageError: \(code)" } else { "StorageError: \(problem.code)" }
+    }
+}
+
 extension StorageError: ProblemConvertible {
     package var problem: Problem {
         switch self {

@@ -3,6 +3,7 @@ import HTTPTypes
 package import Kernel
 import NIOCore
 package import Storage
+import Vault
 
 /// The memory of requests that carried an `Idempotency-Key`: see the README for the states and their answers.
 package struct IdempotencyKeys: Sendable {
@@ -75,21 +76,14 @@ package struct IdempotencyKeys: Sendable {
         }
     }
 
-    /// Deletes what has expired, at most `limit` records.
-    ///
-    /// - Returns: How many there were.
-    package func purgeExpired(limit: Int = 1_000) async throws -> Int {
-        let now = now()
-        return try await database.write(for: .maintenance) { tx in
-            try tx.execute(
-                """
-                DELETE FROM idempotency_keys WHERE (organization_id, principal, key) IN (
-                    SELECT organization_id, principal, key FROM idempotency_keys WHERE expires_at <= \(now)
-                    ORDER BY expires_at LIMIT \(limit: limit)
-                )
-                """
-            )
-        }
+    /// Deletes the keys whose answers need not be kept any longer.
+    package static let purge = Purge("idempotency_keys") { now, limit in
+        """
+        DELETE FROM idempotency_keys WHERE (organization_id, principal, key) IN (
+            SELECT organization_id, principal, key FROM idempotency_keys WHERE expires_at <= \(now)
+            ORDER BY expires_at LIMIT \(limit: limit)
+        )
+        """
     }
 
     /// Whether the same request would be answered the same way again.
@@ -100,7 +94,7 @@ package struct IdempotencyKeys: Sendable {
         }
     }
 
-    private static func name(of actor: Actor) -> String { "\(actor.kind):\(actor.id ?? "")" }
+    private static func name(of actor: Actor) -> String { "\(actor.kind.name):\(actor.id ?? "")" }
 
     private static func place(_ scope: OrganizationScope, _ claim: IdempotencyClaim) -> String {
         "\(scope.id)\n\(claim.principal)\n\(claim.key)"

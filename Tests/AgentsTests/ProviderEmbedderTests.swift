@@ -1,9 +1,9 @@
 import Kernel
 import Knowledge
 import Logging
+import Outbound
 import Simulators
 import Testing
-import Web
 
 @Suite("Embedders", .timeLimit(.minutes(5)))
 struct ProviderEmbedderTests {
@@ -22,7 +22,7 @@ struct ProviderEmbedderTests {
                 endpoint: OpenAIEndpoint(
                     baseURL: try OutboundURL(simulator.baseURL),
                     apiKey: simulator.apiKey,
-                    access: .operator
+                    access: .trusted
                 ),
                 model: model,
                 limits: limits
@@ -154,7 +154,7 @@ struct ProviderEmbedderTests {
         let server = SimulatedServer { _ in .simulated(200, body: Array(body.utf8)) }
         try await server.withPort { port in
             let client = OutboundClient(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-            let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("http://127.0.0.1:\(port)/v1"), access: .operator)
+            let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("http://127.0.0.1:\(port)/v1"), access: .trusted)
             let embedder = OpenAICompatibleEmbedder(client: client, endpoint: endpoint, model: "m")
             await #expect(throws: ProviderError.self) { try await embedder.embed(["a"], deadline: Self.soon) }
             await client.shutdown()
@@ -172,7 +172,7 @@ struct ProviderEmbedderTests {
         let server = SimulatedServer { _ in .simulated(200, body: Array(body.utf8)) }
         try await server.withPort { port in
             let client = OutboundClient(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-            let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("http://127.0.0.1:\(port)/v1"), access: .operator)
+            let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("http://127.0.0.1:\(port)/v1"), access: .trusted)
             let embedder = OpenAICompatibleEmbedder(client: client, endpoint: endpoint, model: "m")
             let vectors = try await embedder.embed(["a", "b"], deadline: Self.soon)
             #expect(vectors.compactMap(\.first) == [1, -1])

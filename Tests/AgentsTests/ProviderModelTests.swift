@@ -1,8 +1,8 @@
 import Kernel
 import Logging
+import Outbound
 import Simulators
 import Testing
-import Web
 
 @testable import Agents
 
@@ -29,7 +29,7 @@ struct ProviderModelTests {
                 endpoint: OpenAIEndpoint(
                     baseURL: try OutboundURL(simulator.baseURL),
                     apiKey: simulator.apiKey,
-                    access: .operator
+                    access: .trusted
                 ),
                 model: "gpt-test"
             )

@@ -1,7 +1,7 @@
 import Kernel
+import Outbound
 import Simulators
 import Testing
-import Web
 
 @testable import Agents
 
@@ -322,13 +322,13 @@ struct ProviderPriceTests {
         ]
     )
     func errorForms(_ text: String, _ kind: ProviderError.Kind) throws {
-        let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("https://x.y/v1"), access: .operator)
+        let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("https://x.y/v1"), access: .trusted)
         #expect(endpoint.failure(in: try JSON(parsing: text))?.kind == kind)
     }
 
     @Test("what is no error", arguments: ["{}", "{\"error\":null}", "[]", "{\"object\":\"list\"}"])
     func noErrors(_ text: String) throws {
-        let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("https://x.y/v1"), access: .operator)
+        let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("https://x.y/v1"), access: .trusted)
         #expect(endpoint.failure(in: try JSON(parsing: text)) == nil)
     }
 
@@ -354,7 +354,7 @@ struct ProviderPriceTests {
         _ kind: ProviderError.Kind,
         _ isTransient: Bool
     ) throws {
-        let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("https://x.y/v1"), access: .operator)
+        let endpoint = OpenAIEndpoint(baseURL: try OutboundURL("https://x.y/v1"), access: .trusted)
         let error = endpoint.failure(
             status: status,
             headers: OutboundHeaders(headers.map { ($0.key, $0.value) }),

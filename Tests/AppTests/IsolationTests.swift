@@ -183,9 +183,10 @@ struct IsolationTests {
                     "POST /api/v1/me/memberships", "DELETE /api/v1/me/memberships/{organization_id}",
                 ]
             )
-            for permission in Permission.all {
+            let allPermissions = Modules.permissions.map(\.permission)
+            for permission in allPermissions {
                 let endpoints = authenticated.filter { $0.permission == permission }
-                let others = Permission.all.filter { $0 != permission }
+                let others = allPermissions.filter { $0 != permission }
                 let without = try await key(of: blue, holding: others)
                 let with = try await key(of: blue, holding: [permission])
                 for endpoint in endpoints {

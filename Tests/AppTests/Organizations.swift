@@ -1,4 +1,5 @@
 import App
+import Events
 import Jobs
 import Kernel
 import Storage
@@ -29,7 +30,7 @@ extension TestApp {
         ]
         let key = try await owner.post(
             "/api/v1/api-keys",
-            ["name": "All", "permissions": .array(Permission.all.map { .string($0.name) })]
+            ["name": "All", "permissions": .array(Modules.permissions.map { .string($0.permission.name) })]
         )
         guard key.status == 201 else { throw TestAppFailure("api key: \(key.status) \(key.text)") }
         ids["api-keys"] = [key.id]
@@ -113,7 +114,7 @@ extension TestApp {
     func settle() async throws {
         for _ in 0..<6_000 {
             var count = 0
-            for lane in Lane.allCases { count += try await node.runner.runOnce(lane) }
+            for lane in Lane.all { count += try await node.runner.runOnce(lane) }
             for consumer in node.consumers { count += try await consumer.runOnce() }
             if count == 0, try await unreadEvents() == 0 { return }
             // On PostgreSQL the feed ends before the oldest open transaction of the whole cluster, and other tests have some.
@@ -144,7 +145,7 @@ extension TestApp {
                 """
                 INSERT INTO jobs (organization_id, id, lane, kind, payload, state, run_at, attempt, max_attempts,
                     last_error, created_at, updated_at)
-                VALUES (\(organization), \(id), \(Lane.maintenance.rawValue), 'test.given_up', \(JSON.object([:])),
+                VALUES (\(organization), \(id), \(Lane.maintenance), 'test.given_up', \(JSON.object([:])),
                     'quarantined', \(now), 3, 3, 'It never worked.', \(now), \(now))
                 """
             )

@@ -583,7 +583,7 @@ private func withDesk(
             // The clock is moved further than a session lasts.
             let key = try await person.post(
                 "/api/v1/api-keys",
-                ["name": "All", "permissions": .array(Permission.all.map { .string($0.name) })]
+                ["name": "All", "permissions": .array(Modules.permissions.map { .string($0.permission.name) })]
             )
             let owner = TestClient(
                 app: app,

@@ -1,3 +1,4 @@
+import App
 import Kernel
 import TestKit
 import Testing
@@ -524,7 +525,7 @@ struct ResourceTests {
             let me = try await owner.get("/api/v1/me")
             #expect(me.json["user"]?["id"]?.string == owner.user && me.json["role"] == "owner")
             #expect(me.json["organization"]?["name"] == "Kafe Tirana")
-            #expect(me.json["permissions"]?.array?.count == Permission.all.count)
+            #expect(me.json["permissions"]?.array?.count == Modules.permissions.count)
             #expect(me.json["memberships"]?.array?.count == 1)
             #expect(!me.text.contains("password"))
             let renamed = try await owner.patch("/api/v1/me", ["name": "Anë", "image": "https://example.com/a.png"])

@@ -4,6 +4,7 @@ import Kernel
 import Logging
 import NIOCore
 import NIOHTTP1
+import Outbound
 import Simulators
 import TestKit
 import Web

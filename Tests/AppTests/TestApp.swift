@@ -5,6 +5,7 @@ import Kernel
 import Logging
 import NIOCore
 import NIOHTTP1
+import Outbound
 import Schema
 import Storage
 import Synchronization

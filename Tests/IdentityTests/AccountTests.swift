@@ -16,7 +16,7 @@ import Web
             let me = try await node.identity.users.me(principal, in: scope)
             guard case .user(let user, let role) = me.caller else { return #expect(Bool(false)) }
             #expect(user.id == ana.user.id && role == .owner)
-            #expect(me.organization.id == ana.organization.id && me.permissions == RoleMatrix.owner)
+            #expect(me.organization.id == ana.organization.id && me.permissions == testRoles.owner)
             #expect(Set(me.belongings.map(\.organization.id)) == [ana.organization.id, second.id])
 
             let (key, token) = try await node.identity.apiKeys.create(
@@ -109,7 +109,7 @@ import Web
             let ana = try await node.signUp("ana")
             let (owner, ownScope) = try await node.call(ana.accessToken)
             let (_, token) = try await node.identity.apiKeys.create(
-                NewAPIKey(name: "k", permissions: RoleMatrix.owner),
+                NewAPIKey(name: "k", permissions: testRoles.owner),
                 by: owner,
                 in: ownScope
             )
@@ -151,7 +151,7 @@ import Web
             let ana = try await node.signUp("ana")
             let (principal, scope) = try await node.call(ana.accessToken)
             let (key, token) = try await node.identity.apiKeys.create(
-                NewAPIKey(name: "k", permissions: RoleMatrix.owner, expiresAt: node.clock.now + .seconds(60)),
+                NewAPIKey(name: "k", permissions: testRoles.owner, expiresAt: node.clock.now + .seconds(60)),
                 by: principal,
                 in: scope
             )
@@ -202,7 +202,7 @@ import Web
 
             let cora = try await node.add("cora", as: .member, by: ana)
             #expect(cora.user.organizationID == ana.organization.id && cora.membership.role == .member)
-            #expect(try await node.principal(try await node.logIn("cora").accessToken).permissions == RoleMatrix.member)
+            #expect(try await node.principal(try await node.logIn("cora").accessToken).permissions == testRoles.member)
 
             let refused = try await problem { try await node.add("BEN", as: .member, by: ana) }
             #expect(refused.code == "member.account_exists" && refused.status == .conflict)
@@ -291,11 +291,11 @@ import Web
             let ana = try await node.signUp("ana")
             let cora = try await node.add("cora", as: .member, by: ana)
             let session = try await node.logIn("cora")
-            #expect(try await node.principal(session.accessToken).permissions == RoleMatrix.member)
+            #expect(try await node.principal(session.accessToken).permissions == testRoles.member)
             let (principal, scope) = try await node.call(ana.accessToken)
             let changed = try await node.identity.memberships.change(cora.user.id, to: .admin, by: principal, in: scope)
             #expect(changed.membership.role == .admin && changed.membership.updatedAt > cora.membership.updatedAt)
-            #expect(try await node.principal(session.accessToken).permissions == RoleMatrix.admin)
+            #expect(try await node.principal(session.accessToken).permissions == testRoles.admin)
             #expect(
                 try await node.rows("SELECT role FROM users WHERE id = \(cora.user.id)", as: String.self) == ["admin"]
             )
@@ -566,7 +566,7 @@ import Web
             let (owner, ownScope) = try await node.call(ana.accessToken)
             _ = try await node.identity.memberships.change(adam.user.id, to: .member, by: owner, in: ownScope)
             let remembered = try await sibling.principal(session.accessToken)
-            #expect(remembered.permissions == RoleMatrix.admin)
+            #expect(remembered.permissions == testRoles.admin)
             for permission in [Permission.contactsRead, .agentsWrite] {
                 let refused = try await code {
                     try await sibling.identity.apiKeys.create(
@@ -580,7 +580,7 @@ import Web
 
             // The same holds for a key that was deleted.
             let (key, token) = try await keys.create(
-                NewAPIKey(name: "k", permissions: RoleMatrix.admin),
+                NewAPIKey(name: "k", permissions: testRoles.admin),
                 by: owner,
                 in: ownScope
             )

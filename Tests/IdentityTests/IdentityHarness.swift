@@ -38,7 +38,9 @@ struct Node: Sendable {
             database: database,
             secretKey: Secret("a secret key of the tests that is long enough"),
             organizationTables: ProductSchema.organizationTables,
+            permissions: testGrants,
             configuration: configuration ?? cheap,
+            logger: testLogger,
             now: { clock.now }
         )
     }
@@ -100,6 +102,14 @@ struct Node: Sendable {
         return try await identity.invitations.accept(code, by: principal, from: Self.origin)
     }
 
+    /// Deletes what has served its time.
+    @discardableResult
+    func purge() async throws -> Int {
+        var sum = 0
+        for purge in identity.purges { sum += try await purge.run(database, clock.now) }
+        return sum
+    }
+
     /// Rows of every organization, past row level security.
     func rows<Value: Sendable & ColumnDecodable>(_ sql: SQL, as: Value.Type = Value.self) async throws -> [Value] {
         try await database.migrate { tx in try tx.values(sql, as: Value.self) }
@@ -132,5 +142,27 @@ func problem(_ body: () async throws -> some Any) async throws -> Problem {
 }
 
 func code(_ body: () async throws -> some Any) async throws -> String { try await problem(body).code }
+
+/// What another subsystem would declare.
+extension Permission {
+    static let conversationsRead = Permission("conversations", "read")
+    static let conversationsWrite = Permission("conversations", "write")
+    static let contactsRead = Permission("contacts", "read")
+    static let contactsWrite = Permission("contacts", "write")
+    static let agentsRead = Permission("agents", "read")
+    static let agentsWrite = Permission("agents", "write")
+    static let auditRead = Permission("audit", "read")
+    static let billingWrite = Permission("billing", "write")
+}
+
+let testGrants =
+    IdentityModule.permissions + [
+        PermissionGrant(.conversationsRead, to: .members), PermissionGrant(.conversationsWrite, to: .members),
+        PermissionGrant(.contactsRead, to: .members), PermissionGrant(.contactsWrite, to: .members),
+        PermissionGrant(.agentsRead, to: .members), PermissionGrant(.agentsWrite, to: .admins),
+        PermissionGrant(.auditRead, to: .admins), PermissionGrant(.billingWrite, to: .owners),
+    ]
+
+let testRoles = RoleMatrix(testGrants)
 
 let testLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

@@ -69,7 +69,7 @@ import Web
             )
             #expect(try await identity.invitations.list(PageRequest(), in: scope).items.isEmpty)
             #expect(try await node.rows("SELECT count(*) FROM invitations", as: Int.self) == [2])
-            try await identity.sessionPurge.runOnce()
+            try await node.purge()
             #expect(try await node.rows("SELECT count(*) FROM invitations", as: Int.self) == [0])
         }
     }
@@ -122,7 +122,7 @@ import Web
             )
             #expect(cora.user.email == "cora@example.com" && cora.user.organizationID == ana.organization.id)
             #expect(cora.role == .member && cora.organization.id == ana.organization.id)
-            #expect(try await node.principal(cora.accessToken).permissions == RoleMatrix.member)
+            #expect(try await node.principal(cora.accessToken).permissions == testRoles.member)
             #expect(try await sessions.refresh(cora.refreshToken).user.id == cora.user.id)
             #expect(try await node.logIn("cora").organization.id == ana.organization.id)
             #expect(

@@ -16,7 +16,7 @@ import Testing
             #expect(ana.expiresIn == .seconds(900))
             let principal = try await node.principal(ana.accessToken)
             #expect(principal.actor == .user(ana.user.id) && principal.organization == ana.organization.id)
-            #expect(principal.permissions == RoleMatrix.owner && principal.session != nil)
+            #expect(principal.permissions == testRoles.owner && principal.session != nil)
             let events = try await node.events(of: ana.organization.id)
             #expect(Set(events) == ["user.created", "organization.created", "member.added"] && events.count == 3)
             let hashes: [String] = try await node.rows("SELECT password_hash FROM users")
@@ -430,15 +430,15 @@ import Testing
             node.clock.advance(by: .seconds(20 * 86_400))
             _ = try await node.logIn("ana")
             node.clock.advance(by: .seconds(40 * 86_400 + 1))
-            try await node.identity.sessionPurge.runOnce()
+            try await node.purge()
             #expect(try await node.rows("SELECT count(*) FROM sessions", as: Int.self) == [1])
-            #expect(try await node.identity.sessionPurge.runOnce() == 0)
+            #expect(try await node.purge() == 0)
 
             // One that was ended goes thirty days after that.
             let (principal, scope) = try await node.call(try await node.logIn("ana").accessToken)
             try await node.identity.sessions.logOut(principal, in: scope)
             node.clock.advance(by: .seconds(30 * 86_400 + 1))
-            try await node.identity.sessionPurge.runOnce()
+            try await node.purge()
             #expect(try await node.rows("SELECT count(*) FROM sessions", as: Int.self) == [0])
         }
     }
@@ -452,7 +452,7 @@ import Testing
                 ana = try await node.identity.sessions.refresh(ana.refreshToken)
             }
             #expect(try await node.rows("SELECT count(*) FROM refresh_tokens", as: Int.self) == [4])
-            #expect(try await node.identity.sessionPurge.runOnce() == 2)
+            #expect(try await node.purge() == 2)
             #expect(try await node.identity.sessions.refresh(ana.refreshToken).user.id == ana.user.id)
         }
     }

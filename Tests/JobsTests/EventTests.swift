@@ -1,3 +1,4 @@
+import Events
 import Jobs
 import Kernel
 import Storage
@@ -88,7 +89,7 @@ struct EventTests {
             let user = ID<UserEntity>()
             let scope = OrganizationScope.authenticated(
                 harness.organization.id,
-                as: .user(user),
+                as: Actor(ActorKind("user"), id: user.description),
                 from: RequestOrigin(requestID: "r1", address: "192.0.2.7", userAgent: "curl/8")
             )
             let now = harness.now
@@ -295,11 +296,7 @@ struct EventTests {
         try await withHarness(on: kind) { harness in
             try await harness.record(1...3)
             _ = try await harness.feed(reaching: 3)
-            let retention = EventRetention(
-                database: harness.database,
-                consumers: ["quick", "slow"],
-                keeping: .seconds(86_400)
-            )
+            let purge = Purge.events(passedBy: ["quick", "slow"], keeping: .seconds(86_400))
             let loops = ["quick", "slow", "removed"].map { name in
                 EventConsumerLoop(
                     database: harness.database,
@@ -312,11 +309,11 @@ struct EventTests {
             try await harness.record(4...4)
             _ = try await harness.feed(reaching: 4)
             // The slow one has not begun.
-            #expect(try await retention.purge(now: harness.now) == 0)
+            #expect(try await purge.run(harness.database, harness.now) == 0)
             try await loops[1].runOnce()
-            #expect(try await retention.purge(now: harness.now) == 3)
+            #expect(try await purge.run(harness.database, harness.now) == 3)
             #expect(try await harness.feed().map(\.subject) == ["4"])
-            #expect(try await retention.purge(now: harness.now) == 0)
+            #expect(try await purge.run(harness.database, harness.now) == 0)
         }
     }
 }

@@ -40,13 +40,13 @@ struct JobServiceTests {
             try await quarantine(["a", "b", "c", "d", "e"], in: harness)
             let first = harness.now - .seconds(5)
             try await harness.enqueue([ReplyWork(label: "waits")])
-            let retention = QuarantineRetention(database: harness.database, batch: 2)
+            let purge = Purge.quarantinedJobs(batch: 2)
             let age = Duration.seconds(90 * 86_400)
-            #expect(try await retention.purge(now: first + age) == 0)
-            #expect(try await retention.purge(now: first + age + .seconds(3)) == 3)
+            #expect(try await purge.run(harness.database, first + age) == 0)
+            #expect(try await purge.run(harness.database, first + age + .seconds(3)) == 3)
             let left = try await harness.jobs()
             #expect(left.map(\.lastError) == ["d", "e", nil])
-            #expect(try await retention.purge(now: first + age * 2) == 2)
+            #expect(try await purge.run(harness.database, first + age * 2) == 2)
             #expect(try await harness.jobs().map(\.state) == ["ready"])
         }
     }

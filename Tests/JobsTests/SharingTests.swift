@@ -271,12 +271,12 @@ struct SharingTests {
                 (JobStore.expired(plan.kinds, limit: 8, now: now), "jobs_lease_idx"),
                 (JobStore.statistics(of: .interactive, now: now)[0], "jobs_run_at_idx"),
                 (JobStore.statistics(of: .interactive, now: now)[2], "jobs_quarantined_lane_idx"),
-                (JobStore.deleteQuarantined(in: .interactive, before: now, limit: 8), "jobs_quarantined_lane_idx"),
+                (JobStore.deleteQuarantined(before: now, limit: 8), "jobs_quarantined_at_idx"),
             ]
             for (statement, index) in statements {
                 let explain: SQL = "\(Fragment(sqlite: "EXPLAIN QUERY PLAN ", postgres: "EXPLAIN "))" + statement
                 let lines = try await harness.database.write(for: .queue) { tx in
-                    try tx.run(JobStore.stayOnIndexes)
+                    try tx.stayOnIndexes()
                     return try tx.rows(explain) { row in
                         if tx.dialect == .sqlite { for _ in 0..<3 { row.skip() } }
                         return try row.next(String.self)

@@ -175,7 +175,7 @@ struct SchemaContractTests {
     func plans(on kind: TestDatabase.Kind) async throws {
         let limits = try #require(try contract("contract-schema.json")["plan_limits"]?.array).compactMap(\.string)
         try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
-            let plans = try await database.read(for: .authentication) { tx in
+            let plans = try await database.read(for: .maintenance) { tx in
                 try tx.rows("SELECT id, price, limits FROM plans ORDER BY id") { row in
                     (
                         id: try row.next(String.self), price: try row.next(DecimalText.self).text,
@@ -218,7 +218,7 @@ struct SchemaContractTests {
             let owned = shape.columns.filter { $0.value.contains("organization_id") }.map(\.key) + ["organizations"]
             // A purpose that may see none of these tables stands for no setting at all.
             for table in owned where !["jobs"].contains(table) {
-                let seen = try await database.read(for: .queue) { tx in
+                let seen = try await database.read(for: SystemPurpose("queue")) { tx in
                     try tx.value("SELECT count(*) FROM \(SQL(trusted: table))", as: Int.self)
                 }
                 #expect(seen == 0, "\(table)")

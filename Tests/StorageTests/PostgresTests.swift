@@ -65,13 +65,13 @@ struct PostgresTests {
                 guard case .idle = moment else { return }
                 try await isIdle.pass()
                 let victim = runs.withLock { $0.first ?? 0 }
-                let isGone = try await killer.write(for: .queue) { tx in
+                let isGone = try await killer.write(for: .maintenance) { tx in
                     try tx.value("SELECT pg_terminate_backend(\(victim)::bigint::int, 20000)", as: Bool.self)
                 }
                 #expect(isGone == true)
                 isKilled.open()
             }()
-            try await owner.write(for: .queue) { tx in
+            try await owner.write(for: .maintenance) { tx in
                 let backend = try tx.value("SELECT pg_backend_pid()", as: Int.self) ?? 0
                 let isFirst = runs.withLock { runs in
                     runs.append(backend)
@@ -103,7 +103,7 @@ struct PostgresTests {
             let owner = try await place.open(role: nil)
             let runs = Atomic(0)
             let error = await storageError {
-                _ = try await owner.write(for: .queue) { tx in
+                _ = try await owner.write(for: .maintenance) { tx in
                     runs.wrappingAdd(1, ordering: .relaxed)
                     return try tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
                 }
@@ -124,13 +124,15 @@ struct PostgresTests {
                     let error = await storageError {
                         _ = try await owner.fetch(
                             .value("SELECT pg_terminate_backend(pg_backend_pid())", as: Bool.self),
-                            in: .system(.queue)
+                            in: .system(.maintenance)
                         )
                     }
                     if case .unavailable? = error {} else { Issue.record("\(String(describing: error))") }
                 }
                 for _ in 0..<40 {
-                    group.addTask { () async throws in #expect(try await owner.fetch(value, in: .system(.queue)) == 0) }
+                    group.addTask { () async throws in
+                        #expect(try await owner.fetch(value, in: .system(.maintenance)) == 0)
+                    }
                 }
                 try await group.waitForAll()
             }
@@ -157,7 +159,7 @@ struct PostgresTests {
                 )
             }
             let error = await storageError {
-                try await owner.write(for: .queue) { tx in try tx.run("UPDATE counters SET value = 5") }
+                try await owner.write(for: .maintenance) { tx in try tx.run("UPDATE counters SET value = 5") }
             }
             if case .commitUnknown? = error {} else { Issue.record("\(String(describing: error))") }
             #expect(try await place.database.counter() == 0)
@@ -170,14 +172,14 @@ struct PostgresTests {
         try await with { place in
             let owner = try await place.open(role: nil, connections: 1)
             func ids() async throws -> [Int] {
-                try await owner.read(for: .queue) { tx in
+                try await owner.read(for: .maintenance) { tx in
                     try tx.rows("SELECT * FROM counters") { row in try row.next(Int.self) }
                 }
             }
             #expect(try await ids() == [1])
             try await owner.migrate { tx in try tx.run("ALTER TABLE counters ADD note text") }
             #expect(try await ids() == [1])
-            _ = try await owner.read(for: .queue) { tx in try tx.execute("DEALLOCATE ALL") }
+            _ = try await owner.read(for: .maintenance) { tx in try tx.execute("DEALLOCATE ALL") }
             #expect(try await ids() == [1])
             await owner.close()
         }
@@ -212,21 +214,21 @@ struct PostgresTests {
     func otherNode() async throws {
         try await with { place in
             let other = try await place.open()
-            let (lane, conversation) = ("bulk", ID<ConversationEntity>())
-            let jobs = other.signals.subscribe(to: .jobs(lane: lane))
-            let stream = other.signals.subscribe(to: .conversation(conversation))
+            let (lane, conversation) = ("j:bulk", "c:one")
+            let jobs = other.signals.subscribe(to: Signal(lane))
+            let stream = other.signals.subscribe(to: Signal(conversation))
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await other.run() }
                 // The listener wakes everybody when it has connected.
                 for await _ in jobs { break }
                 for await _ in stream { break }
                 let (jobsAgain, streamAgain) = (
-                    other.signals.subscribe(to: .jobs(lane: lane)),
-                    other.signals.subscribe(to: .conversation(conversation))
+                    other.signals.subscribe(to: Signal(lane)),
+                    other.signals.subscribe(to: Signal(conversation))
                 )
                 try await place.database.write(Conformance.scope) { tx in
-                    tx.signal(.jobs(lane: lane))
-                    tx.signal(.conversation(conversation))
+                    tx.signal(Signal(lane))
+                    tx.signal(Signal(conversation))
                 }
                 for await _ in jobsAgain { break }
                 for await _ in streamAgain { break }

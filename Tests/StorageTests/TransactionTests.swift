@@ -212,18 +212,18 @@ struct TransactionTests {
     func signals(on kind: TestDatabase.Kind) async throws {
         let hub = SignalHub()
         try await Conformance.with(kind, signals: hub) { database in
-            let committed = hub.subscribe(to: .jobs(lane: "bulk"))
-            let (rolledBack, control) = (hub.subscribe(to: .events), hub.subscribe(to: .events))
+            let committed = hub.subscribe(to: Signal("j:bulk"))
+            let (rolledBack, control) = (hub.subscribe(to: Signal("e")), hub.subscribe(to: Signal("e")))
             await #expect(throws: Refused.self) {
                 try await database.write(Conformance.scope) { tx in
-                    tx.signal(.events)
+                    tx.signal(Signal("e"))
                     try tx.run(insertParent("a"))
                     throw Refused()
                 }
             }
             await #expect(throws: StorageError.self) {
                 try await database.write(Conformance.scope) { tx in
-                    tx.signal(.events)
+                    tx.signal(Signal("e"))
                     try tx.run(insertParent(""))
                 }
             }
@@ -235,13 +235,13 @@ struct TransactionTests {
                 return []
             }()
             try await database.write(Conformance.scope) { tx in
-                tx.signal(.jobs(lane: "bulk"))
-                tx.signal(.jobs(lane: "bulk"))
+                tx.signal(Signal("j:bulk"))
+                tx.signal(Signal("j:bulk"))
                 try tx.run(insertParent("b"))
             }
             #expect(try await seen == ["b"])
             #expect(await received(rolledBack) == 0)
-            hub.publish([Signal.events])
+            hub.publish([Signal("e")])
             #expect(await received(control) == 1)
         }
     }

@@ -1,5 +1,6 @@
 import Kernel
 import Synchronization
+import TestKit
 import Testing
 
 @testable import Web
@@ -66,7 +67,7 @@ struct FailedAuthenticationTests {
 
     @Test("a credential that is good no longer is like any other, and memory is bounded")
     func known() {
-        let clock = TestClock()
+        let clock = InstantClock()
         let failures = FailedAuthentications(.init(2, per: .seconds(60)), capacity: 10, now: { clock.now })
         let address = ClientAddress(high: 1, low: 0)
         let attempt = FailedAuthentications.Attempt(Secret("a"), from: address)

@@ -1,4 +1,5 @@
 import Kernel
+import TestKit
 import Testing
 import Web
 
@@ -126,7 +127,7 @@ struct LimitTests {
 
     @Test("buckets refill evenly, and memory is bounded")
     func buckets() {
-        let clock = TestClock()
+        let clock = InstantClock()
         let limiter = RateLimiter<Int>(4, per: .seconds(4), capacity: 10, now: { clock.now })
         for remaining in [3, 2, 1, 0] {
             let decision = limiter.take(1)

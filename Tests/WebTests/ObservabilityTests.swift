@@ -119,7 +119,7 @@ struct ObservabilityTests {
 
     @Test("readiness is asked for once a second, and once for all who ask together", .timeLimit(.minutes(5)))
     func sharedReadiness() async {
-        let clock = TestClock()
+        let clock = InstantClock()
         let asked = Mutex(0)
         let mayEnd = Gate()
         let check = ReadinessCheck("database") {

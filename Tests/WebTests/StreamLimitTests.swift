@@ -148,7 +148,7 @@ struct StreamLimitTests {
     func perOrganization() throws {
         let streams = OpenStreams(perActor: 2, perOrganization: 3)
         func principal(_ number: UInt64, _ organization: ID<OrganizationEntity>) -> Principal {
-            Principal(actor: .user(ID(high: 0, low: number)), organization: organization, permissions: [])
+            Principal(actor: Actor(ActorKind("user"), id: String(number)), organization: organization, permissions: [])
         }
         let ours = (TestCaller.organization, TestCaller.otherOrganization)
         let first = try streams.open(for: principal(1, ours.0))

@@ -153,17 +153,25 @@ final class LogStore: Sendable {
     var logger: Logger { Logger(label: "test") { _ in Handler(store: self) } }
 }
 
+extension Permission {
+    static let channelsRead = Permission("channels", "read")
+    static let channelsWrite = Permission("channels", "write")
+    static let auditRead = Permission("audit", "read")
+}
+
 /// The organization and the user of the token `good`; `reader` may only read, `other` belongs to another organization.
 enum TestCaller {
+    static let permissions: Set<Permission> = [.channelsRead, .channelsWrite, .auditRead]
     static let organization = ID<OrganizationEntity>(high: 0x0191_0000_0000_7000, low: 0x8000_0000_0000_0001)
     static let otherOrganization = ID<OrganizationEntity>(high: 0x0191_0000_0000_7000, low: 0x8000_0000_0000_0002)
 
     static func principal(of token: String) throws -> Principal {
-        let user = Actor.user(ID(high: 0x0191_0000_0000_7000, low: 0x8000_0000_0000_0009))
+        let user = Actor(ActorKind("user", isUser: true), id: "01910000-0000-7000-8000-000000000009")
         switch token {
-        case "good": return Principal(actor: user, organization: organization, permissions: Set(Permission.all))
+        case "good": return Principal(actor: user, organization: organization, permissions: TestCaller.permissions)
         case "reader": return Principal(actor: user, organization: organization, permissions: [.channelsRead])
-        case "other": return Principal(actor: user, organization: otherOrganization, permissions: Set(Permission.all))
+        case "other":
+            return Principal(actor: user, organization: otherOrganization, permissions: TestCaller.permissions)
         default: throw Problem(.unauthorized, "auth.invalid_token", "The token is not good.")
         }
     }

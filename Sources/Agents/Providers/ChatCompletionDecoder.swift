@@ -1,5 +1,5 @@
 import Kernel
-import Web
+import Outbound
 
 /// Reads the events of one streamed chat completion.
 ///

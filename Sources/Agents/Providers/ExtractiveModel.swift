@@ -1,4 +1,4 @@
-import Web
+import Outbound
 
 /// The language model that needs no key: it quotes the sentences of the passages that hold the words of the question,
 /// each with its citation, and says so when there are none.

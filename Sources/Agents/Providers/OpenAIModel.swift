@@ -1,5 +1,5 @@
 import Kernel
-package import Web
+package import Outbound
 
 /// Streaming chat completions of OpenAI and of servers that speak like it.
 ///

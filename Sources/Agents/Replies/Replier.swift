@@ -1,10 +1,16 @@
+import Events
 import Jobs
 import Kernel
 import Knowledge
 import Logging
 import Messaging
-import Storage
-import Web
+import Outbound
+package import Storage
+
+extension Meter {
+    /// Tokens that models read and wrote.
+    package static let aiTokens = Meter("ai_tokens")
+}
 
 /// Writes the answers.
 struct Replier: Sendable {
@@ -12,7 +18,7 @@ struct Replier: Sendable {
     let search: KnowledgeSearch
     let model: any LanguageModel
     let prices: ModelPrices
-    let countTokens: UsageCounter
+    let entitlements: Entitlements
     let now: @Sendable () -> Timestamp
 
     func answer(_ job: ReplyJob, _ context: JobContext) async throws {
@@ -164,7 +170,7 @@ struct Replier: Sendable {
                 at: now
             )
             let (tokens, overflow) = draft.completion.usage.input.addingReportingOverflow(draft.completion.usage.output)
-            try countTokens(tx, scope, overflow ? .max : tokens, now)
+            try entitlements.count(.aiTokens, overflow ? .max : tokens, in: scope, at: now, tx)
             try tx.record(.messageCreated(message), in: scope, now: now)
             if newest != task.answers {
                 // The contact wrote on while the agent was answering.

@@ -1,12 +1,12 @@
-package import Jobs
+package import Events
 import Kernel
 package import Storage
 
 /// Writes one line for each event of the feed, once even when the feed is read again.
 package struct AuditConsumer: EventConsumer {
     package let name = "audit"
-
-    package init() {}
+    /// The kinds of actors that are users.
+    let userKinds: Set<String>
 
     package func consume(_ events: [RecordedEvent], in tx: any Transaction) throws {
         // Events outlive a purged organization for a moment; there is nobody left to read its lines. An organization that
@@ -19,7 +19,7 @@ package struct AuditConsumer: EventConsumer {
             )
         )
         for event in events where present.contains(event.organization) {
-            let user = event.actorKind == "user" ? event.actorID.flatMap { ID<UserEntity>($0) } : nil
+            let user = userKinds.contains(event.actorKind) ? event.actorID.flatMap { ID<UserEntity>($0) } : nil
             try tx.run(
                 """
                 INSERT INTO audit_logs (organization_id, \(AuditLog.columns))

@@ -2,15 +2,20 @@ import Kernel
 import Storage
 import Web
 
-struct AuditLogBody: ResponseBody {
+struct AuditLogBody: WritableBody {
     let log: AuditLog
 
-    static let schema = Schema.named(
-        "AuditLog",
-        .object([
+    /// - Parameter actorKinds: Those that are known; others may come.
+    static func schema(_ actorKinds: [ActorKind]) -> Schema {
+        let known = actorKinds.map { "`\($0.name)`" }.joined(separator: ", ")
+        return .named("AuditLog", .object(members("One of \(known); more may come.")))
+    }
+
+    private static func members(_ actorTypes: String) -> [Schema.Property] {
+        [
             .required("id", .uuid),
             .required("user_id", .nullable(.uuid)),
-            .required("actor_type", .choice("user", "api_key", "agent", "system")),
+            .required("actor_type", .string(1...100), actorTypes, example: "user"),
             .required("actor_id", .nullable(.string(1...100))),
             .required("action", .string(1...100), example: "agent.updated"),
             .required("resource_type", .string(1...100), example: "ai_agent"),
@@ -20,8 +25,8 @@ struct AuditLogBody: ResponseBody {
             .required("user_agent", .nullable(.string(0...1_000))),
             .required("request_id", .nullable(.string(1...100))),
             .required("created_at", .dateTime),
-        ])
-    )
+        ]
+    }
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -55,6 +60,7 @@ struct AuditLogBody: ResponseBody {
 
 struct AuditLogRoutes: Sendable {
     let database: any Database
+    let actorKinds: [ActorKind]
 
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1/audit-logs", tag: "Audit") {
@@ -70,7 +76,7 @@ struct AuditLogRoutes: Sendable {
                     .optional("resource_id", .string(1...100, .singleLine)),
                     .optional("user_id", .uuid),
                 ],
-                answers: [.ok(.page(of: AuditLogBody.schema))],
+                answers: [.ok(.page(of: AuditLogBody.schema(actorKinds)))],
                 use: list
             )
         }

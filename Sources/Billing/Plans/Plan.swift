@@ -208,7 +208,7 @@ struct PlanRoutes: Sendable {
         if let product { conditions.append("product_type = \(product)") }
         if let period { conditions.append("billing_period = \(period)") }
         let statement: SQL = "SELECT \(Plan.columns) FROM plans WHERE \(SQL.join(conditions, " AND "))"
-        let plans: [Plan] = try await database.read(for: .authentication) { tx in try tx.all(statement) }
+        let plans: [Plan] = try await database.read(for: .billing) { tx in try tx.all(statement) }
         func place(_ plan: Plan) -> [Int] {
             [
                 Plan.productTypes.firstIndex(of: plan.productType) ?? 9,

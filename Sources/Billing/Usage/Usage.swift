@@ -2,20 +2,19 @@ package import Kernel
 package import Storage
 import Web
 
-/// What is counted for billing.
-package enum UsageMetric: String, Sendable, CaseIterable, StoredEnumeration {
-    case conversations = "conversations_count"
-    case voiceCalls = "voice_calls_count"
-    case aiTokens = "ai_tokens"
+extension Meter {
+    /// Calls that were taken or placed.
+    package static let voiceCalls = Meter("voice_calls_count")
 }
 
 /// What an organization used in one month.
 package struct Usage: Sendable {
     package let periodStart: Timestamp
     package let periodEnd: Timestamp
-    package let quantities: [UsageMetric: Int64]
+    /// Those that have been counted, and those that this node knows.
+    package let quantities: [(meter: Meter, quantity: Int64)]
 
-    package subscript(_ metric: UsageMetric) -> Int64 { quantities[metric] ?? 0 }
+    package subscript(_ meter: Meter) -> Int64 { quantities.first { $0.meter == meter }?.quantity ?? 0 }
 }
 
 package struct UsageStore {
@@ -28,46 +27,51 @@ package struct UsageStore {
     }
 
     /// Counts in the transaction of what is counted.
-    package func count(_ metric: UsageMetric, _ quantity: Int64, at now: Timestamp) throws {
-        guard quantity > 0 else { return }
+    package func count(_ meter: Meter, _ quantity: Int64, at now: Timestamp) throws {
         try tx.run(
             """
             INSERT INTO usage_entries (organization_id, id, period_start, metric, quantity, created_at)
-            VALUES (\(scope.id), \(ID<Usage>()), \(now.month.start), \(metric), \(quantity), \(now))
+            VALUES (\(scope.id), \(ID<Usage>()), \(now.month.start), \(meter), \(quantity), \(now))
             """
         )
     }
 
     /// The month's row and the entries that it does not hold yet, together.
-    func usage(of month: (start: Timestamp, end: Timestamp)) throws -> Usage {
+    ///
+    /// - Parameter known: Come first, in their order, also where nothing was counted.
+    func usage(of month: (start: Timestamp, end: Timestamp), _ known: [Meter]) throws -> Usage {
+        var quantities = try rolledUp(month.start)
         let counted = try tx.rows(
             """
             SELECT metric, CAST(sum(quantity) AS BIGINT) FROM usage_entries
             WHERE organization_id = \(scope.id) AND period_start = \(month.start) GROUP BY metric
             """
-        ) { row in (try row.next(UsageMetric.self), try row.next(Int64.self)) }
-        var quantities = try rolledUp(month.start)
-        for (metric, quantity) in counted {
-            let (sum, overflow) = quantities[metric, default: 0].addingReportingOverflow(quantity)
-            quantities[metric] = overflow ? .max : sum
+        ) { row in (try row.next(Meter.self), try row.next(Int64.self)) }
+        for (meter, quantity) in counted {
+            let (sum, overflow) = quantities[meter, default: 0].addingReportingOverflow(quantity)
+            quantities[meter] = overflow ? .max : sum
         }
-        return Usage(periodStart: month.start, periodEnd: month.end, quantities: quantities)
+        let others = quantities.keys.filter { !known.contains($0) }.sorted { $0.name < $1.name }
+        return Usage(
+            periodStart: month.start,
+            periodEnd: month.end,
+            quantities: (known + others).map { ($0, quantities[$0] ?? 0) }
+        )
     }
 
-    private func rolledUp(_ start: Timestamp) throws -> [UsageMetric: Int64] {
+    private func rolledUp(_ start: Timestamp) throws -> [Meter: Int64] {
         let metrics: JSON? = try tx.value(
             "SELECT metrics FROM usage WHERE organization_id = \(scope.id) AND period_start = \(start)"
         )
-        return Dictionary(
-            UsageMetric.allCases.map { ($0, metrics?[$0.rawValue]?.int ?? 0) },
-            uniquingKeysWith: { first, _ in first }
-        )
+        var quantities: [Meter: Int64] = [:]
+        for (name, quantity) in metrics?.object ?? [:] { quantities[Meter(name)] = quantity.int ?? 0 }
+        return quantities
     }
 
     /// Folds the entries of a month into its row.
-    func rollUp(_ month: (start: Timestamp, end: Timestamp), at now: Timestamp) throws {
-        let usage = try usage(of: month)
-        let metrics = JSON.object(JSONObject(UsageMetric.allCases.map { ($0.rawValue, .integer(usage[$0])) }))
+    func rollUp(_ month: (start: Timestamp, end: Timestamp), _ known: [Meter], at now: Timestamp) throws {
+        let usage = try usage(of: month, known)
+        let metrics = JSON.object(JSONObject(usage.quantities.map { ($0.meter.name, .integer($0.quantity)) }))
         try tx.run(
             """
             INSERT INTO usage (organization_id, id, period_start, period_end, metrics, created_at, updated_at)
@@ -82,11 +86,12 @@ package struct UsageStore {
 
 package struct UsageService: Sendable {
     let database: any Database
+    let meters: [Meter]
     let now: @Sendable () -> Timestamp
 
     package func current(in scope: OrganizationScope) async throws -> Usage {
         let month = now().month
-        return try await database.read(scope) { tx in try UsageStore(tx: tx, scope: scope).usage(of: month) }
+        return try await database.read(scope) { tx in try UsageStore(tx: tx, scope: scope).usage(of: month, meters) }
     }
 
     /// Folds what has been counted into the months' rows, organization by organization.
@@ -94,7 +99,7 @@ package struct UsageService: Sendable {
     /// Run by a schedule.
     package func rollUp() async throws {
         let now = now()
-        let due = try await database.read(for: .maintenance) { tx in
+        let due = try await database.read(for: .billing) { tx in
             try tx.rows("SELECT DISTINCT organization_id, period_start FROM usage_entries LIMIT 1000") { row in
                 (try row.next(ID<OrganizationEntity>.self), try row.next(Timestamp.self))
             }
@@ -104,7 +109,7 @@ package struct UsageService: Sendable {
             let scope = OrganizationScope.job(of: organization)
             do {
                 try await database.write(scope) { tx in
-                    try UsageStore(tx: tx, scope: scope).rollUp(start.month, at: now)
+                    try UsageStore(tx: tx, scope: scope).rollUp(start.month, meters, at: now)
                 }
             } catch {
                 // Those behind it are rolled up all the same.

@@ -1,20 +1,26 @@
 import Kernel
+import Storage
 import Web
 
-struct UsageBody: ResponseBody {
+struct UsageBody: WritableBody {
     let usage: Usage
 
-    static let schema = Schema.named(
-        "Usage",
-        .object([
-            .required("period_start", .dateTime),
-            .required("period_end", .dateTime),
-            .required(
-                "metrics",
-                .object(UsageMetric.allCases.map { .required($0.rawValue, .integer(0...Int64.max)) })
-            ),
-        ])
-    )
+    /// - Parameter meters: Those that are always there.
+    static func schema(_ meters: [Meter]) -> Schema {
+        .named(
+            "Usage",
+            .object([
+                .required("period_start", .dateTime),
+                .required("period_end", .dateTime),
+                .required(
+                    "metrics",
+                    .map(of: .integer(0...Int64.max)),
+                    "How much of each was used: \(meters.map { "`\($0.name)`" }.joined(separator: ", ")), and whatever "
+                        + "else was counted."
+                ),
+            ])
+        )
+    }
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
@@ -24,9 +30,9 @@ struct UsageBody: ResponseBody {
         json.value(usage.periodEnd.description)
         json.key("metrics")
         json.beginObject()
-        for metric in UsageMetric.allCases {
-            json.key(metric.rawValue)
-            json.value(usage[metric])
+        for (meter, quantity) in usage.quantities {
+            json.key(meter.name)
+            json.value(quantity)
         }
         json.endObject()
         json.endObject()
@@ -43,7 +49,7 @@ struct UsageRoutes: Sendable {
                 "",
                 "Read this month's usage",
                 permission: .billingRead,
-                answers: [.ok(UsageBody.schema)],
+                answers: [.ok(UsageBody.schema(service.meters))],
                 use: show
             )
         }

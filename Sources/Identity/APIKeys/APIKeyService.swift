@@ -1,10 +1,11 @@
-import Jobs
+import Events
 package import Kernel
 import Storage
 
 package struct APIKeyService: Sendable {
     let database: any Database
     let credentials: CredentialCheck
+    let roles: RoleMatrix
     let now: @Sendable () -> Timestamp
 
     /// Creates a key that can do no more than who creates it, and lives no longer than the key that does.
@@ -17,7 +18,6 @@ package struct APIKeyService: Sendable {
     ) async throws -> (key: APIKey, token: APIKeyToken) {
         let now = now()
         if let expiresAt = new.expiresAt, expiresAt <= now { throw APIKeyError.expiresInThePast }
-        let creator: ID<UserEntity>? = if case .user(let id) = principal.actor { id } else { nil }
         let token = APIKeyToken()
         let key = APIKey(
             id: ID(),
@@ -26,11 +26,11 @@ package struct APIKeyService: Sendable {
             permissions: new.permissions,
             lastUsedAt: nil,
             expiresAt: new.expiresAt,
-            createdBy: creator,
+            createdBy: principal.actor.userID,
             createdAt: now
         )
         try await database.write(scope) { tx in
-            let authority = try Authority(of: principal, needing: .apiKeysWrite, in: scope, at: now, tx)
+            let authority = try Authority(of: principal, needing: .apiKeysWrite, in: scope, at: now, roles, tx)
             let lacking = key.permissions.subtracting(authority.permissions)
             guard lacking.isEmpty else { throw APIKeyError.beyondAuthority(lacking.names) }
             if let end = authority.endsAt, key.expiresAt.map({ $0 > end }) ?? true {

@@ -6,7 +6,7 @@ extension APIKey: RowDecodable {
         id = try row.next()
         name = try row.next()
         prefix = try row.next()
-        permissions = try Set(row.next([String].self).compactMap(Permission.init(name:)))
+        permissions = try Set(row.next([String].self).map(Permission.init(name:)))
         lastUsedAt = try row.next()
         expiresAt = try row.next()
         createdBy = try row.next()
@@ -25,7 +25,7 @@ struct LiveKey: RowDecodable, Sendable {
     init(row: inout Row) throws {
         id = try row.next()
         organization = try row.next()
-        permissions = try Set(row.next([String].self).compactMap(Permission.init(name:)))
+        permissions = try Set(row.next([String].self).map(Permission.init(name:)))
         expiresAt = try row.next()
         status = try row.next()
     }

@@ -1,10 +1,11 @@
-import Jobs
+import Events
 package import Kernel
 import Storage
 
 /// Asks people in, whether they have an account or not.
 package struct InvitationService: Sendable {
     let database: any Database
+    let roles: RoleMatrix
     let now: @Sendable () -> Timestamp
 
     /// Invites an address, in place of an earlier invitation of the same one.
@@ -16,11 +17,15 @@ package struct InvitationService: Sendable {
         in scope: OrganizationScope
     ) async throws -> (invitation: Invitation, code: InvitationCode) {
         let now = now()
-        let inviter: ID<UserEntity>? = if case .user(let id) = principal.actor { id } else { nil }
-        let invitation = Invitation(email: new.email, role: new.role, invitedBy: inviter, at: now)
+        let invitation = Invitation(
+            email: new.email,
+            role: new.role,
+            invitedBy: principal.actor.userID,
+            at: now
+        )
         let code = InvitationCode()
         try await database.write(scope) { tx in
-            let authority = try Authority(of: principal, needing: .membersWrite, in: scope, at: now, tx)
+            let authority = try Authority(of: principal, needing: .membersWrite, in: scope, at: now, roles, tx)
             try authority.check(invitation.role)
             guard try !MembershipStore(tx: tx, scope: scope).holds(email: invitation.email) else {
                 throw MembershipError.alreadyMember
@@ -64,7 +69,7 @@ package struct InvitationService: Sendable {
         try await database.write(scope) { tx in
             let invitations = InvitationStore(tx: tx, scope: scope)
             guard let invitation = try invitations.find(id) else { throw InvitationError.unknown }
-            try Authority(of: principal, needing: .membersWrite, in: scope, at: now, tx).check(invitation.role)
+            try Authority(of: principal, needing: .membersWrite, in: scope, at: now, roles, tx).check(invitation.role)
             try invitations.delete(id)
             try tx.record(.invitation(IdentityEvents.invitationDeleted, invitation), in: scope, now: now)
         }
@@ -88,7 +93,7 @@ package struct InvitationService: Sendable {
         }
         let scope = OrganizationScope.authenticated(open.organization, as: .user(user), from: origin)
         return try await database.write(scope) { tx in
-            let (role, organization) = try Self.take(open, in: scope, tx, at: now)
+            let (role, organization) = try Self.take(open, in: scope, roles, tx, at: now)
             try MembershipService.insert(user, role, in: scope, tx, at: now)
             return Belonging(
                 role: role,
@@ -107,6 +112,7 @@ package struct InvitationService: Sendable {
     static func take(
         _ open: OpenInvitation,
         in scope: OrganizationScope,
+        _ roles: RoleMatrix,
         _ tx: any Transaction,
         at now: Timestamp
     ) throws -> (role: Role, organization: Organization) {
@@ -116,7 +122,7 @@ package struct InvitationService: Sendable {
         // It is worth no more than what its maker may still give.
         if let inviter = invitation.invitedBy {
             let role = try MembershipStore(tx: tx, scope: scope).role(of: inviter)
-            let authority = Authority(permissions: role.map(RoleMatrix.permissions(of:)) ?? [], isPerson: true)
+            let authority = Authority(of: role, roles)
             guard authority.permissions.contains(.membersWrite), authority.covers(invitation.role) else {
                 throw InvitationError.unknown
             }

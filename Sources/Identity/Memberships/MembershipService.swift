@@ -1,4 +1,4 @@
-import Jobs
+import Events
 package import Kernel
 import Storage
 import Web
@@ -9,6 +9,7 @@ package struct MembershipService: Sendable {
     let credentials: CredentialCheck
     /// How many accounts an organization makes for others.
     let newAccounts: RateLimiter<ID<OrganizationEntity>>
+    let roles: RoleMatrix
     let now: @Sendable () -> Timestamp
 
     package func list(_ page: PageRequest, in scope: OrganizationScope) async throws -> Page<Member> {
@@ -132,7 +133,7 @@ package struct MembershipService: Sendable {
         from origin: RequestOrigin? = nil
     ) async throws {
         // A key is a member of nothing.
-        guard case .user(let user) = principal.actor else { throw OrganizationError.unknown }
+        guard let user = principal.actor.userID else { throw OrganizationError.unknown }
         let scope = OrganizationScope.authenticated(organization, as: principal.actor, from: origin)
         do {
             try await end(user, in: scope, at: now())
@@ -175,6 +176,6 @@ package struct MembershipService: Sendable {
         _ tx: any Transaction,
         at now: Timestamp
     ) throws -> Authority {
-        try Authority(of: principal, needing: .membersWrite, in: scope, at: now, tx)
+        try Authority(of: principal, needing: .membersWrite, in: scope, at: now, roles, tx)
     }
 }

@@ -8,20 +8,22 @@ package enum Role: String, Sendable, CaseIterable, StoredEnumeration {
     case member
 }
 
-/// What each role may do: the whole of it, as data.
-package enum RoleMatrix {
-    package static let owner = Set(Permission.all)
+/// What each role may do, from what the subsystems declare.
+package struct RoleMatrix: Sendable {
+    /// Everything, in the order of the declarations.
+    package let all: [Permission]
+    package let owner: Set<Permission>
+    package let admin: Set<Permission>
+    package let member: Set<Permission>
 
-    /// Everything but to end the organization and to spend its money.
-    package static let admin = owner.subtracting([.organizationDelete, .billingWrite])
+    package init(_ grants: [PermissionGrant]) {
+        all = grants.map(\.permission)
+        owner = Set(all)
+        admin = Set(grants.filter { $0.holders != .owners }.map(\.permission))
+        member = Set(grants.filter { $0.holders == .members }.map(\.permission))
+    }
 
-    /// Works with contacts and looks at the rest, but for keys, the audit log and the queue.
-    package static let member: Set<Permission> = [
-        .organizationRead, .membersRead, .channelsRead, .contactsRead, .contactsWrite, .conversationsRead,
-        .conversationsWrite, .agentsRead, .knowledgeRead, .billingRead,
-    ]
-
-    package static func permissions(of role: Role) -> Set<Permission> {
+    package func permissions(of role: Role) -> Set<Permission> {
         switch role {
         case .owner: owner
         case .admin: admin
@@ -37,9 +39,22 @@ struct Authority: Sendable {
     let isPerson: Bool
     /// When it ends by itself: for keys that expire.
     var endsAt: Timestamp?
+    let roles: RoleMatrix
+
+    /// A person who holds a role, or none.
+    init(of role: Role?, _ roles: RoleMatrix) {
+        self.init(permissions: role.map(roles.permissions(of:)) ?? [], isPerson: true, roles)
+    }
+
+    init(permissions: Set<Permission>, isPerson: Bool, endsAt: Timestamp? = nil, _ roles: RoleMatrix) {
+        self.permissions = permissions
+        self.isPerson = isPerson
+        self.endsAt = endsAt
+        self.roles = roles
+    }
 
     func covers(_ role: Role) -> Bool {
-        (role != .owner || isPerson) && RoleMatrix.permissions(of: role).isSubset(of: permissions)
+        (role != .owner || isPerson) && roles.permissions(of: role).isSubset(of: permissions)
     }
 
     func check(_ role: Role) throws(MembershipError) {
@@ -57,29 +72,21 @@ extension Authority {
         needing permission: Permission,
         in scope: OrganizationScope,
         at now: Timestamp,
+        _ roles: RoleMatrix,
         _ tx: any Transaction
     ) throws {
-        switch principal.actor {
-        case .user(let user):
-            let role = try MembershipStore(tx: tx, scope: scope).role(of: user)
-            permissions = role.map(RoleMatrix.permissions(of:)) ?? []
-            isPerson = true
-        case .apiKey(let id):
+        if let user = principal.actor.userID {
+            self.init(of: try MembershipStore(tx: tx, scope: scope).role(of: user), roles)
+        } else if let id = principal.actor.apiKeyID {
             let key = try APIKeyStore(tx: tx, scope: scope).find(id)
-            endsAt = key?.expiresAt
-            permissions = if let key, endsAt.map({ $0 > now }) ?? true { key.permissions } else { [] }
-            isPerson = false
-        case .agent, .system:
-            permissions = []
-            isPerson = false
+            let endsAt = key?.expiresAt
+            let holds = key != nil && (endsAt.map { $0 > now } ?? true)
+            self.init(permissions: holds ? key?.permissions ?? [] : [], isPerson: false, endsAt: endsAt, roles)
+        } else {
+            self.init(permissions: [], isPerson: false, roles)
         }
         guard permissions.contains(permission) else {
             throw Problem(.forbidden, "auth.forbidden", "This needs the permission \(permission).")
         }
     }
-}
-
-extension Set<Permission> {
-    /// The names in the order of the catalogue.
-    var names: [String] { Permission.all.filter(contains).map(\.name) }
 }

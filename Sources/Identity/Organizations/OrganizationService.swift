@@ -1,5 +1,5 @@
 import Crypto
-import Jobs
+import Events
 package import Kernel
 import Storage
 
@@ -122,7 +122,7 @@ package struct OrganizationService: Sendable {
 
     /// Those that a user belongs to; for an API key just its own.
     package func list(_ page: PageRequest, in scope: OrganizationScope) async throws -> Page<Organization> {
-        guard case .user(let user) = scope.actor else {
+        guard let user = scope.actor.userID else {
             guard page.after == nil else { return Page(items: [], next: nil) }
             return Page(items: [try await get(scope.id, in: scope)], next: nil)
         }

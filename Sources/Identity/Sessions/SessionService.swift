@@ -1,6 +1,7 @@
-import Jobs
+import Events
 package import Kernel
 import Storage
+import Vault
 import Web
 
 /// Signing up, in, on and out.
@@ -9,6 +10,7 @@ package struct SessionService: Sendable {
     let passwords: PasswordHasher
     let tokens: AccessTokens
     let credentials: CredentialCheck
+    let roles: RoleMatrix
     /// Seals the successor of a refresh token for its replay.
     let box: SecretBox
     let attempts: PasswordAttempts
@@ -74,7 +76,7 @@ package struct SessionService: Sendable {
         let accessToken = try await tokens.sign(user.id, in: open.organization, session.id, at: now)
         let scope = OrganizationScope.authenticated(open.organization, as: .user(user.id), from: origin)
         let organization = try await database.write(scope) { tx in
-            let (role, organization) = try InvitationService.take(open, in: scope, tx, at: now)
+            let (role, organization) = try InvitationService.take(open, in: scope, roles, tx, at: now)
             try UserStore(tx: tx, scope: scope).insert(user, passwordHash: hash)
             try tx.record(.user(IdentityEvents.userCreated, user.id), in: scope, now: now)
             try MembershipService.insert(user.id, role, in: scope, tx, at: now)

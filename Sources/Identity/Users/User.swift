@@ -86,7 +86,7 @@ extension Principal {
     /// The person who calls; throws for API keys.
     var user: ID<UserEntity> {
         get throws(UserError) {
-            guard case .user(let id) = actor else { throw .personRequired }
+            guard let id = actor.userID else { throw .personRequired }
             return id
         }
     }

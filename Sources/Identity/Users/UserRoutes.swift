@@ -98,7 +98,7 @@ struct MeBody: ResponseBody {
                 "Where the credential acts; in full for those who may read it."
             ),
             .required("role", .nullable(.choice(of: Role.self)), "Of the user in this organization."),
-            .required("permissions", .array(of: .choice(Permission.all.map(\.name)))),
+            .required("permissions", .array(of: .string(1...100))),
             .optional(
                 "memberships",
                 .array(of: BelongingBody.schema),

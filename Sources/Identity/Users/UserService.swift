@@ -1,4 +1,4 @@
-import Jobs
+import Events
 package import Kernel
 import Storage
 
@@ -21,11 +21,12 @@ package struct UserService: Sendable {
     let passwords: PasswordHasher
     let sessions: SessionService
     let credentials: CredentialCheck
+    let roles: RoleMatrix
     let now: @Sendable () -> Timestamp
 
     package func me(_ principal: Principal, in scope: OrganizationScope) async throws -> Me {
-        guard case .user(let id) = principal.actor else {
-            guard case .apiKey(let id) = principal.actor else { throw UserError.personRequired }
+        guard let id = principal.actor.userID else {
+            guard let id = principal.actor.apiKeyID else { throw UserError.personRequired }
             let (key, organization) = try await database.read(scope) { tx in
                 (
                     try APIKeyStore(tx: tx, scope: scope).get(id),
@@ -48,7 +49,7 @@ package struct UserService: Sendable {
         return Me(
             caller: .user(user, here.role),
             organization: here.organization,
-            permissions: RoleMatrix.permissions(of: here.role),
+            permissions: roles.permissions(of: here.role),
             belongings: belongings
         )
     }

@@ -1,3 +1,4 @@
+import Events
 package import Kernel
 package import Storage
 
@@ -21,7 +22,7 @@ extension Transaction {
         switch self.scope {
         case .organization(let own): guard own.id == scope.id else { throw JobError.foreignScope }
         case .system(.queue), .system(.feed): break
-        case .system(.authentication), .system(.maintenance): throw JobError.foreignScope
+        case .system: throw JobError.foreignScope
         }
         try add(job, to: scope.id, id: id, runAt: runAt, uniqueKey: uniqueKey, now: now)
     }
@@ -55,7 +56,7 @@ extension Transaction {
             ON CONFLICT DO NOTHING
             """
         )
-        signal(.jobs(lane: Work.lane.rawValue))
+        signal(.jobs(Work.lane))
     }
 
     /// Whether a job with this unique key waits or runs.

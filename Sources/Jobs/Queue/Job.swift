@@ -39,11 +39,12 @@ package enum JobFailure: Error, Sendable, Hashable {
     case retry(after: Duration, reason: String)
 }
 
-/// An error that can say why a job failed in words that are safe to keep.
-///
-/// Of every other error only the type is kept.
-package protocol JobReasonConvertible: Error {
-    var jobReason: String { get }
+extension JobFailure: JobReasonConvertible {
+    package var jobReason: String {
+        switch self {
+        case .permanent(let reason), .retry(_, let reason): reason
+        }
+    }
 }
 
 package enum JobError: Error, Sendable, Hashable {

@@ -61,7 +61,7 @@ package struct JobAttempt: Sendable {
             }
         if hasFollowUp, case .quarantine(let reason) = settlement {
             try tx.run(JobStore.followUp(organization, id, token, kind: kind, reason: reason, now: now))
-            tx.signal(.jobs(lane: lane.rawValue))
+            tx.signal(.jobs(lane))
         }
         guard try tx.execute(JobStore.settle(organization, id, token, as: settlement, now: now)) == 1 else {
             throw JobError.leaseLost(id)
@@ -133,28 +133,7 @@ enum Settlement: Sendable, Hashable {
     case handBack
 }
 
-enum JobReason {
+extension JobReason {
     static let timedOut = "timed out"
     static let workerLost = "worker lost"
-
-    /// The words that are kept of an error: its type, and more only where the type vouches for them.
-    static func of(_ error: any Error) -> String {
-        let type = String(describing: Swift.type(of: error))
-        return switch error {
-        case let failure as JobFailure:
-            switch failure {
-            case .permanent(let reason), .retry(_, let reason): clean(reason)
-            }
-        case let error as any JobReasonConvertible: clean(error.jobReason)
-        // What a database says may quote rows.
-        case StorageError.database(let code, _): "\(type): \(clean(code))"
-        case let error as any ProblemConvertible: clean("\(type): \(error.problem.code)")
-        default: clean(type)
-        }
-    }
-
-    /// At most 500 characters, none of which a database cannot keep.
-    static func clean(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.lazy.filter { $0.value >= 0x20 }.prefix(500)))
-    }
 }

@@ -107,7 +107,7 @@ package struct JobService: Sendable {
                 """,
                 violations: [.unique("jobs_organization_id_kind_unique_key_key", JobError.duplicate(id))]
             )
-            tx.signal(.jobs(lane: lane.rawValue))
+            tx.signal(.jobs(lane))
         }
     }
 

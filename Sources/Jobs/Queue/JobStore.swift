@@ -62,27 +62,6 @@ struct ClaimPlan: Sendable {
 
 /// The statements of the queue.
 enum JobStore {
-    /// Keeps PostgreSQL's planner on the indexes for the rest of the transaction.
-    ///
-    /// The queue is empty at one moment and long at the next, and a plan that was made for one page and is kept with
-    /// its prepared statement is ruinous for thousands: measured, 1,700 jobs a second with 30,000 waiting instead of
-    /// more than 5,000.
-    static let stayOnIndexes: SQL = "\(Fragment(sqlite: "SELECT 1", postgres: "SELECT \(indexesOnly)"))"
-
-    /// The same, and the commit does not wait for PostgreSQL's disk.
-    ///
-    /// For what may be lost when the database itself crashes, as the worker's own crash a moment earlier would have
-    /// lost it: a lost claim or outcome means one more attempt, which "at least once" allows, and a row's effect cannot
-    /// happen twice, because the token was lost as well.
-    static let bookkeeping: SQL = """
-        \(Fragment(
-            sqlite: "SELECT 1",
-            postgres: "SELECT \(indexesOnly), set_config('synchronous_commit', 'off', true)"))
-        """
-
-    private static let indexesOnly = ["seqscan", "bitmapscan", "sort", "incremental_sort", "hashjoin", "mergejoin"]
-        .map { "set_config('enable_\($0)', 'off', true)" }.joined(separator: ", ")
-
     // MARK: Claiming
 
     /// Organizations of the first due jobs in a lane.
@@ -315,11 +294,10 @@ enum JobStore {
 
     // MARK: Retention
 
-    static func deleteQuarantined(in lane: Lane, before: Timestamp, limit: Int) -> SQL {
+    static func deleteQuarantined(before: Timestamp, limit: Int) -> SQL {
         """
         DELETE FROM jobs WHERE state = 'quarantined' AND (organization_id, id) IN (
-            SELECT organization_id, id FROM jobs
-            WHERE lane = \(lane) AND state = 'quarantined' AND updated_at < \(before)
+            SELECT organization_id, id FROM jobs WHERE state = 'quarantined' AND updated_at < \(before)
             ORDER BY updated_at LIMIT \(limit: limit)
         )
         """

@@ -20,8 +20,12 @@ package final class JobRunner: Service {
         /// How long running jobs may go on after a shutdown was asked for.
         package var shutdownGrace = Duration.seconds(20)
 
+        package static let defaultConcurrency: [Lane: Int] = [
+            .interactive: 16, .delivery: 8, .workflow: 8, .bulk: 2, .maintenance: 1,
+        ]
+
         package init(concurrency: [Lane: Int] = [:]) {
-            self.concurrency = Dictionary(uniqueKeysWithValues: Lane.allCases.map { ($0, $0.defaultConcurrency) })
+            self.concurrency = Self.defaultConcurrency
                 .merging(concurrency) { _, chosen in min(max(chosen, 0), 1_000) }
         }
     }
@@ -80,8 +84,8 @@ package final class JobRunner: Service {
         self.now = now
         self.jitter = jitter
         entries = registry.entries
-        lanes = Lane.allCases.compactMap { lane in
-            let concurrency = configuration.concurrency[lane] ?? lane.defaultConcurrency
+        lanes = Lane.all.compactMap { lane in
+            let concurrency = configuration.concurrency[lane] ?? 0
             let plan = ClaimPlan(lane: lane, entries: registry.entries.values)
             guard concurrency > 0, !plan.kinds.isEmpty else { return nil }
             return LaneWorker(lane: lane, plan: plan, concurrency: concurrency)
@@ -179,7 +183,7 @@ package final class JobRunner: Service {
                 } catch {
                     logger.warning(
                         "jobs could not be claimed",
-                        metadata: ["lane": "\(lane.lane.rawValue)", "error": "\(error)"]
+                        metadata: ["lane": "\(lane.lane.name)", "error": "\(error)"]
                     )
                     try? await Task.sleep(for: configuration.pollInterval)
                 }
@@ -378,7 +382,7 @@ package final class JobRunner: Service {
             JobStore.extend(JobStore.padded(tokens.sorted()), to: now + lease, now: now)
         }
         let held = try await database.write(for: .queue, isolation: .readCommitted) { tx in
-            try tx.run(JobStore.bookkeeping)
+            try tx.stayOnIndexesWithoutWaitingForDisk()
             return try tx.batch(extensions + [JobStore.held(JobStore.padded(tokens))]) { _, row in
                 row.skip()
                 return Key(id: try row.next(), token: try row.next())

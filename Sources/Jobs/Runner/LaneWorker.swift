@@ -22,10 +22,10 @@ final class LaneWorker: Sendable {
         self.lane = lane
         self.plan = plan
         self.concurrency = concurrency
-        wait = Timer(label: "kuvend_job_wait_seconds", dimensions: [("lane", lane.rawValue)])
+        wait = Timer(label: "kuvend_job_wait_seconds", dimensions: [("lane", lane.name)])
     }
 
-    var signal: Signal { .jobs(lane: lane.rawValue) }
+    var signal: Signal { .jobs(lane) }
 
     /// Free slots.
     ///
@@ -83,7 +83,7 @@ final class LaneWorker: Sendable {
         now: Timestamp,
         in tx: any Transaction
     ) throws -> Catch {
-        try tx.run(JobStore.bookkeeping)
+        try tx.stayOnIndexesWithoutWaitingForDisk()
         var result = Catch(turn: turn)
         let organizations = try organizations(plan, limit: limit, now: now, in: tx, &result)
         guard !organizations.isEmpty else { return result }

@@ -88,7 +88,7 @@ final class Ledger: Sendable {
         let now = now()
         do {
             try await database.write(for: .queue, isolation: .readCommitted) { [batch] tx in
-                try tx.run(JobStore.bookkeeping)
+                try tx.stayOnIndexesWithoutWaitingForDisk()
                 for entry in batch {
                     if entry.hasFollowUp, case .quarantine(let reason) = entry.settlement {
                         try tx.run(
@@ -101,7 +101,7 @@ final class Ledger: Sendable {
                                 now: now
                             )
                         )
-                        tx.signal(.jobs(lane: entry.lane.rawValue))
+                        tx.signal(.jobs(entry.lane))
                     }
                     // A claim that was taken away matches no row.
                     try tx.run(
@@ -115,7 +115,7 @@ final class Ledger: Sendable {
                     )
                     switch entry.settlement {
                     case .finish, .quarantine: break
-                    case .retry, .handBack: tx.signal(.jobs(lane: entry.lane.rawValue))
+                    case .retry, .handBack: tx.signal(.jobs(entry.lane))
                     }
                 }
             }

@@ -16,15 +16,15 @@ package struct QueueStatistics: Sendable, Hashable {
 
     package static func all(in database: any Database, now: Timestamp) async throws -> [Lane: QueueStatistics] {
         try await database.read(for: .queue) { tx in
-            try tx.run(JobStore.stayOnIndexes)
-            let statements = Lane.allCases.flatMap { JobStore.statistics(of: $0, now: now) }
+            try tx.stayOnIndexes()
+            let statements = Lane.all.flatMap { JobStore.statistics(of: $0, now: now) }
             var counts: [Int: Int] = [:]
             var oldest: [Int: Timestamp] = [:]
             _ = try tx.batch(statements) { index, row in
                 if index % 4 == 3 { oldest[index / 4] = try row.next() } else { counts[index] = try row.next() }
             }
             return Dictionary(
-                uniqueKeysWithValues: Lane.allCases.enumerated().map { index, lane in
+                uniqueKeysWithValues: Lane.all.enumerated().map { index, lane in
                     (
                         lane,
                         QueueStatistics(
@@ -50,9 +50,9 @@ struct QueueMeters: Sendable {
 
     init() {
         lanes = Dictionary(
-            uniqueKeysWithValues: Lane.allCases.map { lane in
+            uniqueKeysWithValues: Lane.all.map { lane in
                 func gauge(_ name: String) -> Gauge {
-                    Gauge(label: "kuvend_jobs_\(name)", dimensions: [("lane", lane.rawValue)])
+                    Gauge(label: "kuvend_jobs_\(name)", dimensions: [("lane", lane.name)])
                 }
                 return (
                     lane,

@@ -22,7 +22,7 @@ struct Sweeper: Sendable {
         // One for each job, or what one dead worker leaves behind would come back together.
         let jitters = (0..<Self.limit).map { _ in jitter() }
         return try await database.write(for: .queue, isolation: .readCommitted) { tx in
-            try tx.run(JobStore.bookkeeping)
+            try tx.stayOnIndexesWithoutWaitingForDisk()
             let expired = try tx.rows(JobStore.expired(kinds, limit: Self.limit, now: now)) { row in
                 Expired(
                     organization: try row.next(),
@@ -52,7 +52,7 @@ struct Sweeper: Sendable {
                             now: now
                         )
                     )
-                    tx.signal(.jobs(lane: entry.lane.rawValue))
+                    tx.signal(.jobs(entry.lane))
                 }
                 try tx.run(JobStore.settle(job.organization, job.id, job.token, as: settlement, now: now))
             }

@@ -1,5 +1,5 @@
 package import Kernel
-package import Web
+package import Outbound
 
 /// The embedder that needs no key: it finds shared words, not meaning.
 package struct BuiltInEmbedder: Embedder {

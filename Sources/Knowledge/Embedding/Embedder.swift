@@ -1,5 +1,5 @@
 package import Kernel
-package import Web
+package import Outbound
 
 /// Turns texts into vectors whose dot product says how near they are.
 ///

@@ -1,5 +1,5 @@
 package import Kernel
-package import Web
+package import Outbound
 
 /// `POST /embeddings` of OpenAI and of servers that speak like it.
 ///

@@ -1,4 +1,5 @@
-package import Kernel
+package import Events
+import Kernel
 
 package enum KnowledgeEvents {
     private static let id = "0193a5f2-7a30-7c3b-8d2e-5b0c6f0a9e11"

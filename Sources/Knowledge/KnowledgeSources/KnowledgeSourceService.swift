@@ -1,3 +1,4 @@
+import Events
 import Jobs
 package import Kernel
 import Storage

@@ -1,7 +1,8 @@
+import Events
 package import Jobs
 package import Kernel
+import Outbound
 import Storage
-import Web
 
 /// Cuts the document of a source into chunks and embeds them.
 package struct TrainingJob: Job {

@@ -1,5 +1,6 @@
 package import Kernel
 package import Logging
+import Outbound
 package import Storage
 import Web
 

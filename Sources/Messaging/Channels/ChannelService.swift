@@ -1,4 +1,4 @@
-import Jobs
+import Events
 package import Kernel
 import Storage
 

@@ -1,6 +1,14 @@
 package import Kernel
 package import Storage
 
+/// Marks the ids of conversations.
+package enum ConversationEntity {}
+
+extension Signal {
+    /// A conversation's stream grew.
+    package static func conversation(_ id: Conversation.Identifier) -> Signal { Signal("c:\(id)") }
+}
+
 /// What was said between a contact and an organization on one channel.
 package struct Conversation: Sendable {
     package typealias Identifier = ID<ConversationEntity>

@@ -1,4 +1,5 @@
-package import Kernel
+package import Events
+import Kernel
 
 /// What the event feed says about this subsystem.
 package enum MessagingEvents {

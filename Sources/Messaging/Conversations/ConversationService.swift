@@ -1,4 +1,4 @@
-import Jobs
+import Events
 package import Kernel
 package import Storage
 
@@ -36,16 +36,15 @@ package struct ConversationChanges: Sendable {
     }
 }
 
-/// Counts something for billing, inside the transaction that does it.
-///
-/// App connects it to Billing.
-package typealias UsageCounter =
-    @Sendable (_ tx: any Transaction, _ scope: OrganizationScope, _ quantity: Int64, _ now: Timestamp) throws -> Void
+extension Meter {
+    /// Conversations that were started.
+    package static let conversations = Meter("conversations_count")
+}
 
 package struct ConversationService: Sendable {
     let database: any Database
     let requestReply: ReplyRequest
-    let countConversation: UsageCounter
+    let entitlements: Entitlements
     /// Whether an agent exists, for channels and conversations that name one.
     let agentExists: @Sendable (_ tx: any Transaction, ID<AgentEntity>, OrganizationScope) throws -> Bool
     let now: @Sendable () -> Timestamp
@@ -73,7 +72,7 @@ package struct ConversationService: Sendable {
                 at: now
             )
             try ConversationStore(tx: tx, scope: scope).insert(conversation)
-            try countConversation(tx, scope, 1, now)
+            try entitlements.count(.conversations, in: scope, at: now, tx)
             try tx.record(.conversationCreated(conversation), in: scope, now: now)
             return conversation
         }

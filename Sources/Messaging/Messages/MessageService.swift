@@ -1,4 +1,4 @@
-import Jobs
+import Events
 package import Kernel
 package import Storage
 
@@ -49,7 +49,7 @@ package struct MessageService: Sendable {
                 metadata: new.metadata,
                 at: conversation.nextMessageTime(now)
             )
-            if case .user = scope.actor, message.role == .assistant { try conversation.hand(to: .human, at: now) }
+            if scope.actor.kind.isUser, message.role == .assistant { try conversation.hand(to: .human, at: now) }
             if message.direction == .inbound, conversation.handler == .agent {
                 if conversation.replyState != .answering { conversation.replyState = .queued }
                 conversation.replyError = nil

@@ -42,6 +42,18 @@ package struct StreamStore {
         self.scope = scope
     }
 
+    /// How long entries can be replayed; the messages themselves stay.
+    static let retention = Duration.seconds(24 * 3_600)
+
+    static let purge = Purge("conversation_events", batch: 5_000) { now, limit in
+        """
+        DELETE FROM conversation_events WHERE (organization_id, conversation_id, sequence) IN (
+            SELECT organization_id, conversation_id, sequence FROM conversation_events
+            WHERE created_at < \(now - retention) ORDER BY created_at LIMIT \(limit: limit)
+        )
+        """
+    }
+
     /// Appends an entry at the conversation's next place; the caller saves the conversation.
     package func append(
         _ kind: StreamEntry.Kind,

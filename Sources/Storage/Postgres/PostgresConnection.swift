@@ -171,7 +171,7 @@ final class PostgresConnection {
         let settings: [SQLValue] =
             switch scope {
             case .organization(let scope): [.text(scope.id.description), .text("")]
-            case .system(let purpose): [.text(""), .text(purpose.rawValue)]
+            case .system(let purpose): [.text(""), .text(purpose.name)]
             }
         let text =
             readOnly

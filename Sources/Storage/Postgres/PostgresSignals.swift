@@ -35,11 +35,14 @@ enum PostgresSignals {
 
     /// What another node says; nil for what this node said itself.
     ///
-    /// Lines that nobody understands - a newer node may send them - are left out.
+    /// A line that nobody here waits for, as a newer node may send them, wakes nobody.
     static func signals(in payload: String, to node: String) -> (signals: [Signal], isEverything: Bool)? {
         let lines = payload.split(separator: "\n", omittingEmptySubsequences: false)
         guard let sender = lines.first, sender != node else { return nil }
-        return (lines.dropFirst().compactMap { Signal($0) }, lines.dropFirst().contains { $0 == everything })
+        return (
+            lines.dropFirst().filter { !$0.isEmpty && $0 != everything }.map { Signal(String($0)) },
+            lines.dropFirst().contains { $0 == everything }
+        )
     }
 }
 

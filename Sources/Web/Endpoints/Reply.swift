@@ -2,10 +2,14 @@ package import HTTPTypes
 package import Kernel
 package import NIOCore
 
-/// A value that an endpoint answers with: its shape, and how it is written.
-package protocol ResponseBody: Sendable {
-    static var schema: Schema { get }
+/// A value that an endpoint answers with: how it is written.
+package protocol WritableBody: Sendable {
     func write(to json: inout JSONWriter)
+}
+
+/// The same with its shape, which is the same on every node.
+package protocol ResponseBody: WritableBody {
+    static var schema: Schema { get }
 }
 
 /// What a handler answers.
@@ -50,22 +54,22 @@ package struct Reply: Sendable {
 // MARK: - JSON
 
 extension Reply {
-    package static func ok(_ body: some ResponseBody, tag: EntityTag? = nil) -> Reply {
+    package static func ok(_ body: some WritableBody, tag: EntityTag? = nil) -> Reply {
         json { body.write(to: &$0) }.with(tag: tag)
     }
 
     /// - Parameter location: The path of what was created.
-    package static func created(_ body: some ResponseBody, at location: String, tag: EntityTag? = nil) -> Reply {
+    package static func created(_ body: some WritableBody, at location: String, tag: EntityTag? = nil) -> Reply {
         var reply = json(status: .created) { body.write(to: &$0) }.with(tag: tag)
         reply.headers.append(HTTPField(name: .location, value: location))
         return reply
     }
 
-    package static func accepted(_ body: some ResponseBody) -> Reply { json(status: .accepted) { body.write(to: &$0) } }
+    package static func accepted(_ body: some WritableBody) -> Reply { json(status: .accepted) { body.write(to: &$0) } }
 
     package static var noContent: Reply { Reply(.noContent) }
 
-    package static func page(_ page: Page<some ResponseBody>) -> Reply {
+    package static func page(_ page: Page<some WritableBody>) -> Reply {
         let size = 32 + page.items.count * 512
         return json(reserving: size) { json in
             json.page(next: page.next) { json in

@@ -1,5 +1,3 @@
-import Kernel
-
 /// How often and how fast a kind of job is tried, and for how long one attempt may run.
 package struct RetryPolicy: Sendable, Hashable {
     /// At least 1.

@@ -1,9 +1,10 @@
 import Dispatch
 import Kernel
 import Synchronization
+import TestKit
 import Testing
 
-@testable import Web
+@testable import Outbound
 
 @Suite("Name lookups", .timeLimit(.minutes(5)))
 struct HostResolverTests {
@@ -49,7 +50,7 @@ struct HostResolverTests {
 
     @Test("a name that was not found is not asked for again for some seconds")
     func failures() async throws {
-        let clock = TestClock()
+        let clock = InstantClock()
         let asked = Mutex<[String: Int]>([:])
         let resolver = SystemHostResolver(threads: 1) { host in
             let times = asked.withLock { asked in

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Web
+@testable import Outbound
 
 @Suite("Server-sent events")
 struct OutboundEventStreamTests {

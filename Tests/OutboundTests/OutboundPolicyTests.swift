@@ -1,7 +1,7 @@
 import Kernel
 import Testing
 
-@testable import Web
+@testable import Outbound
 
 @Suite("Addresses of tenants")
 struct OutboundPolicyTests {
@@ -184,7 +184,7 @@ struct OutboundPolicyTests {
             url: try OutboundURL("https://x.y/hooks/geheim?t=geheim"),
             headers: ["authorization": "Bearer geheim"],
             body: Array("geheim".utf8),
-            access: .operator,
+            access: .trusted,
             organization: nil,
             deadline: .now
         )

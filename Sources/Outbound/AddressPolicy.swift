@@ -2,7 +2,7 @@
 ///
 /// The product resolves the host itself, asks `refusal(of:)` about every address of the answer and connects to one of
 /// the addresses it asked about, so that neither a private address, nor a name that resolves to one, nor a name that
-/// changes its mind between the check and the connection leads into the operator's network. Source: OWASP API7:2023;
+/// changes its mind between the check and the connection leads into the administrator's network. Source: OWASP API7:2023;
 /// the IANA special-purpose address registries (RFC 6890).
 package struct AddressPolicy: Sendable, Hashable {
     package enum Refusal: String, Error, Sendable, Hashable {
@@ -36,7 +36,7 @@ package struct AddressPolicy: Sendable, Hashable {
 
     package var schemes: Set<OutboundURL.Scheme>
     package var ports: Ports
-    /// Networks that are allowed although they are not public, such as an operator's own receiver.
+    /// Networks that are allowed although they are not public, such as an administrator's own receiver.
     package var exceptions: [OutboundNetwork]
 
     package init(
@@ -129,8 +129,8 @@ package struct AddressPolicy: Sendable, Hashable {
 
 /// Whose idea a destination was.
 package enum OutboundAccess: Sendable, Hashable {
-    /// The operator's: any address, resolved by the system.
-    case `operator`
+    /// Configured by the administrator: any address, resolved by the system.
+    case trusted
     /// A tenant's: only what the policy allows, resolved and pinned by us.
     case tenant(AddressPolicy)
 }

@@ -1,3 +1,5 @@
+package import Kernel
+
 /// One kind of event, declared once: its name, what it carries and an example.
 ///
 /// The audit log, outgoing webhooks, workflow triggers, live streams and the API reference all read this declaration.

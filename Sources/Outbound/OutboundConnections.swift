@@ -4,7 +4,7 @@ import Kernel
 import NIOCore
 import Synchronization
 
-/// The pools of connections: one for the operator's destinations, and one for each pinned pair of host and address.
+/// The pools of connections: one for trusted destinations, and one for each pinned pair of host and address.
 ///
 /// AsyncHTTPClient pins a host to an address for a whole client, so a pinned pair has a client of its own. They all
 /// share their event loops; the least recently used idle one goes when there are many.

@@ -4,6 +4,16 @@ package import Storage
 /// Marks the ids of events.
 package enum EventEntity {}
 
+extension SystemPurpose {
+    /// Reads the event feed for its consumers.
+    package static let feed = SystemPurpose("feed")
+}
+
+extension Signal {
+    /// An event entered the feed.
+    package static let events = Signal("e")
+}
+
 /// A place in the feed: everything up to it, inclusive, has been read.
 package struct EventPlace: Sendable, Hashable, Comparable, CustomStringConvertible {
     package let transactionNumber: Int64
@@ -41,7 +51,7 @@ package struct RecordedEvent: Sendable, RowDecodable {
     package let type: String
     package let resource: String
     package let subject: String
-    /// `user`, `api_key`, `agent` or `system`.
+    /// The name of a kind that may be unknown to this node: `user`.
     package let actorKind: String
     package let actorID: String?
     package let data: JSON
@@ -84,7 +94,7 @@ extension Transaction {
             INSERT INTO events (transaction_number, organization_id, id, type, resource, subject_id, actor_kind, actor_id,
                 data, changes, request_id, ip_address, user_agent, created_at)
             VALUES (\(.transactionNumber), \(scope.id), \(id), \(event.type.name), \(event.type.resource),
-                \(event.subject), \(scope.actor.kind), \(scope.actor.id.sqlValue), \(event.data),
+                \(event.subject), \(scope.actor.kind.name), \(scope.actor.id.sqlValue), \(event.data),
                 \(event.changes.sqlValue), \((scope.origin?.requestID).sqlValue),
                 \((scope.origin?.address).map(InetText.init).sqlValue), \((scope.origin?.userAgent).sqlValue), \(now))
             """

@@ -99,7 +99,7 @@ package final class EventConsumerLoop: Service {
         }
         // Each statement has to see what was committed before it: the events those before the lock was had.
         let count = try await database.write(for: .feed, isolation: .readCommitted) { tx in
-            try tx.run(JobStore.stayOnIndexes)
+            try tx.stayOnIndexes()
             let places = try tx.rows(
                 """
                 SELECT transaction_number, position FROM event_consumers WHERE name = \(consumer.name) \(.skipLocked)

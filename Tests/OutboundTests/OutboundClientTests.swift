@@ -7,7 +7,7 @@ import Simulators
 import Synchronization
 import Testing
 
-@testable import Web
+@testable import Outbound
 
 @Suite("Outbound client", .timeLimit(.minutes(5)))
 struct OutboundClientTests {
@@ -44,7 +44,7 @@ struct OutboundClientTests {
         _ port: Int,
         _ path: String = "/",
         host: String = "127.0.0.1",
-        access: OutboundAccess = .operator,
+        access: OutboundAccess = .trusted,
         organization: ID<OrganizationEntity>? = nil,
         within time: Duration = .seconds(120),
         idle: Duration? = nil,
