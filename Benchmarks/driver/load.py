@@ -13,13 +13,15 @@ from databases import Postgres
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 WARM_UP = 2
+# Of one core: who uses less does nothing but look whether there is something to do.
+REST = 0.05
 
 
 class Load:
     """One request that wrk repeats."""
 
     def __init__(self, script, path="", **variables):
-        self.script, self.variables = script, {"BENCH_PATH": path, **variables}
+        self.script, self.path, self.variables = script, path, {"BENCH_PATH": path, **variables}
 
     def run(self, port, token, seconds, connections):
         environment = {
@@ -55,6 +57,49 @@ def measure(server, load, seconds, connections, profile=None):
     figures["cpu_us"] = spent / max(figures["requests"], 1) * 1e6
     figures["rss"] = server.resident()[0]
     return figures
+
+
+class Meter:
+    """The processor time that the server and its database use from now on."""
+
+    def __init__(self, server, database):
+        self.server, self.database = server, database
+        self.before = self.read()
+
+    def read(self):
+        return self.server.processor_seconds(), self.database.processor_seconds()
+
+    def each(self, count):
+        """Microseconds for one of so many requests."""
+        app, database = (now - before for now, before in zip(self.read(), self.before))
+        return {"cpu_us": app / count * 1e6, "database_us": database / count * 1e6}
+
+
+def rest(server, database):
+    """Waits until both have done what they put off, such as the audit log, so that it counts for who caused it."""
+    meter, deadline, quiet = Meter(server, database), time.monotonic() + 120, 0
+    last, when = sum(meter.before), time.monotonic()
+    # A second: who looks for work now and then has looked.
+    while quiet < 5:
+        if time.monotonic() > deadline:
+            raise SystemExit("the server does not come to rest")
+        time.sleep(0.2)
+        now, then = sum(meter.read()), time.monotonic()
+        quiet = quiet + 1 if now - last < REST * (then - when) else 0
+        last, when = now, then
+
+
+def cost(server, database, load, seconds, connections):
+    """One warm-up and one measurement, from rest to rest, with what a request costs the server and the database."""
+    load.run(server.port, server.token, WARM_UP, connections)
+    rest(server, database)
+    meter = Meter(server, database)
+    figures = load.run(server.port, server.token, seconds, connections)
+    rest(server, database)
+    answered = figures["requests"] - figures["refused"]
+    if answered < 1:
+        raise SystemExit("no request was answered as it should be: %s" % figures)
+    return {**figures, **meter.each(answered)}
 
 
 def pgbench(database, script, seconds, connections, warm=True, **variables):

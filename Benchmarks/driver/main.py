@@ -11,6 +11,7 @@ import time
 
 import options as command_line
 import processes
+from compare import SIDES, Comparison
 from databases import Postgres, SQLite
 from results import Results
 from workloads import Bench
@@ -39,10 +40,10 @@ def main():
         return
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
-    results = Results()
+    results = Comparison(options, say) if options.against else Results()
     about = {
         "date": datetime.date.today().isoformat(), "machine": machine(), "seconds": options.seconds,
-        "repeat": options.repeat, "connections": options.connections}
+        "repeat": options.rounds if options.against else options.repeat, "connections": options.connections}
     say("%s; load before: %.2f" % (about["machine"], os.getloadavg()[0]))
     directory = pathlib.Path(tempfile.mkdtemp(prefix="kuvend-bench."))
     opened = []
@@ -53,17 +54,24 @@ def main():
 
             say("building the plain route; the first time this takes long")
             plain = Plain(command_line.ROOT / ".build", directory)
-        for number, name in enumerate(options.databases):
-            place = directory / name
-            place.mkdir()
-            if name == "sqlite":
-                database = SQLite(place)
-            else:
-                database = Postgres(options.postgres or os.environ["BENCH_POSTGRES_URL"], number)
-            opened.append(database)
-            server = processes.Server(options.binary, place, database.url)
+        for name in options.databases:
+            sides = SIDES if options.against else ("only",)
+            places, databases = [directory / name / side for side in sides], []
+            for side, place in zip(sides, places):
+                place.mkdir(parents=True)
+                database = (
+                    SQLite(place) if name == "sqlite"
+                    else Postgres(options.postgres or os.environ["BENCH_POSTGRES_URL"], side))
+                databases.append(database)
+                opened.append(database)
+            if options.against:
+                if name == "postgres":
+                    databases[0].leave_vacuum_to_us()
+                results.run(databases, places)
+                continue
+            server = processes.Server(options.binary, places[0], databases[0].url)
             try:
-                Bench(options, server, database, results, say, plain).run()
+                Bench(options, server, databases[0], results, say, plain).run()
             finally:
                 server.stop()
     finally:
@@ -77,6 +85,9 @@ def main():
         if results.rows:
             results.write(options.json, about)
             print("\n%s\n\nAs JSON: %s" % (results.table(), options.json), flush=True)
+    if options.against:
+        print("\n" + results.verdict(), flush=True)
+        sys.exit(0 if results.reached else 1)
 
 
 main()

@@ -23,13 +23,16 @@ class Bench:
     def is_postgres(self):
         return isinstance(self.database, Postgres)
 
-    def run(self):
-        name, chosen = self.database.name, self.options.only
+    def prepare(self):
         self.server.migrate()
         self.server.start()
-        self.say("%s: seeding" % name)
         self.seed = seed.Seed(self.server, self.say)
         self.seed.conversations()
+
+    def run(self):
+        name, chosen = self.database.name, self.options.only
+        self.say("%s: seeding" % name)
+        self.prepare()
         if self.is_postgres:
             self.database.add_conversations(self.seed.long, seed.CONVERSATIONS)
             self.database.settle()
@@ -79,20 +82,24 @@ class Bench:
     # --- Reads -------------------------------------------------------------------------------------------------------
 
     def page(self):
-        path = "/api/v1/conversations/%s/messages?limit=50" % self.seed.long
-        self.read("page of 50 messages", path, "page", conversation=self.seed.long)
+        self.read("page of 50 messages", "page", conversation=self.seed.long)
 
     def list(self):
-        self.read("list of 20 conversations", "/api/v1/conversations?limit=20", "list")
+        self.read("list of 20 conversations", "list")
 
-    def read(self, what, path, script, **variables):
-        limit, name, target = None, None, None
+    def reading(self, script):
+        return Load("get.lua", {
+            "page": "/api/v1/conversations/%s/messages?limit=50" % self.seed.long,
+            "list": "/api/v1/conversations?limit=20"}[script])
+
+    def read(self, what, script, **variables):
+        limit, name, target, request = None, None, None, self.reading(script)
         if self.is_postgres:
             limit, name, target = self.pgbench_of(script, **variables), "pgbench", 1.3
         elif self.plain:
-            answer = self.server.ask("GET", path)[1]
+            answer = self.server.ask("GET", request.path)[1]
             limit, name, target = (lambda: self.plain.measure(answer, self.seconds, self.connections)), "plain route", 0.5
-        runs, limits = self.rounds(script, Load("get.lua", path), limit)
+        runs, limits = self.rounds(script, request, limit)
         self.add(what, runs, limits=limits, limit_name=name, target=target)
 
     def pgbench_of(self, script, **variables):
@@ -150,8 +157,6 @@ class Bench:
                 self.database.name, "chunks trained, up to {:,}".format(count), [{"rate": self.seed.chunks / took}])
             if self.is_postgres:
                 self.database.settle()
-            questions = self.work / "questions"
-            self.seed.questions(questions)
             # The first search of an organization reads its vectors into memory.
             self.server.stop()
             self.server.start()
@@ -160,11 +165,15 @@ class Bench:
             self.results.add_single(
                 self.database.name, "first search over {:,} chunks".format(count), "ms",
                 [(time.perf_counter() - began) * 1000])
-            request = Load("search.lua", "/api/v1/knowledge/search", BENCH_BODIES=str(questions))
-            runs, _ = self.rounds("search-%d" % count, request)
+            runs, _ = self.rounds("search-%d" % count, self.searching())
             self.add("hybrid search over {:,} chunks".format(count), runs)
             self.results.add_single(
                 self.database.name, "memory after it (RSS)", "MB", [max(run["rss"] for run in runs)])
+
+    def searching(self):
+        questions = self.work / "questions"
+        self.seed.questions(questions)
+        return Load("search.lua", "/api/v1/knowledge/search", BENCH_BODIES=str(questions))
 
     # --- Answers and jobs --------------------------------------------------------------------------------------------
 
@@ -177,16 +186,21 @@ class Bench:
         self.add("post a message, answered meanwhile", runs)
         self.drain()
 
-        rates = []
-        for _ in range(self.options.repeat):
-            self.server.stop()
-            self.server.start(KUVEND_ROLES="http")
-            for id in self.seed.by_agent:
-                self.server.call("POST", "/conversations/%s/messages" % id, {"content": "Where is my parcel?"})
-            self.server.stop()
-            rates.append({"rate": self.drained(len(self.seed.by_agent), "finished")})
-        self.add("answers of the built-in model", rates)
+        self.add("answers of the built-in model", [self.answers() for _ in range(self.options.repeat)])
         self.waits()
+
+    def answers(self, metered=False):
+        """One to each conversation of the agent, from a queue that waits."""
+        self.ask_agent(self.seed.by_agent)
+        return self.drained(len(self.seed.by_agent), "finished", metered)
+
+    def ask_agent(self, conversations):
+        """Messages whose answers are due when this ends, as a server took them that does no jobs."""
+        self.server.stop()
+        self.server.start(KUVEND_ROLES="http")
+        for id in conversations:
+            self.server.call("POST", "/conversations/%s/messages" % id, {"content": "Where is my parcel?"})
+        self.server.stop()
 
     def waits(self):
         """From the commit of a message to the start of its job, when nothing else happens."""
@@ -222,33 +236,36 @@ class Bench:
 
     def jobs(self):
         """The queue alone. See README.md: no kind that does nothing can be asked for over HTTP."""
-        for what, payload, outcome, target in (
-            ("jobs, refused at once", "{}", "quarantined", 3_000 if self.is_postgres else None),
-            ("jobs, one small transaction each", '{"conversation_id": "%s"}' % ("0" * 8 + "-0000" * 3 + "-" + "0" * 12),
-             "finished", None),
-        ):
-            rates = []
-            for _ in range(self.options.repeat):
-                self.server.stop()
-                self.database.remove_jobs()
-                count = 30_000 if outcome == "quarantined" else 10_000
-                self.database.add_jobs(self.seed.organization, count, payload)
-                if self.is_postgres:
-                    self.database.settle()
-                rates.append({"rate": self.drained(count, outcome)})
-            self.add(what, rates, target=target)
+        refused = [self.queue(30_000, "quarantined", "{}") for _ in range(self.options.repeat)]
+        self.add("jobs, refused at once", refused, target=3_000 if self.is_postgres else None)
+        small = [self.queue(10_000, "finished") for _ in range(self.options.repeat)]
+        self.add("jobs, one small transaction each", small)
         self.server.stop()
         self.database.remove_jobs()
         self.server.start()
 
-    def drained(self, count, outcome):
-        """Starts a server on a queue that is full, and gives the jobs a second from its first to its last."""
+    def queue(self, count, outcome, payload=None, metered=False):
+        """Copies of a job that the server made: with this payload, or for a conversation that does not exist."""
+        self.server.stop()
+        self.database.remove_jobs()
+        conversation = self.seed.by_agent[0]
+        self.ask_agent([conversation])
+        self.database.add_jobs(conversation, count, payload)
+        if self.database.count("jobs") != count:
+            raise SystemExit("the server made no job that could be copied")
+        self.database.settle()
+        return self.drained(count, outcome, metered)
+
+    def drained(self, count, outcome, metered=False):
+        """Starts a server on a queue that is full: the jobs a second from its first to its last, and what one costs."""
         # Refusals are logged as errors, one line each.
         self.server.start(KUVEND_LOG_LEVEL="critical")
-        samples, deadline = [], time.monotonic() + 300
+        samples, deadline, meter = [], time.monotonic() + 300, None
         while True:
             now, done = time.perf_counter(), self.server.metric("kuvend_jobs_total", kind="reply.generate", outcome=outcome)
             samples.append((now, done))
+            if metered and done > 0 and meter is None:
+                meter, counted = load.Meter(self.server, self.database), count - done
             if done >= count:
                 break
             if time.monotonic() > deadline:
@@ -257,5 +274,9 @@ class Bench:
         (first, began), (last, ended) = next((s for s in samples if s[1] > 0), samples[0]), samples[-1]
         if ended - began < count / 4:
             # It was nearly over before the first look, so from the first look on nothing can be said.
-            return count / max(last - samples[0][0], 0.001)
-        return (ended - began) / (last - first)
+            return {"rate": count / max(last - samples[0][0], 0.001)}
+        figures = {"rate": (ended - began) / (last - first)}
+        if metered:
+            load.rest(self.server, self.database)
+            figures.update(requests=counted, **meter.each(counted))
+        return figures
