@@ -4,7 +4,7 @@
 FROM swift:6.2-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libargon2-dev libpq-dev libsqlite3-dev pkg-config zlib1g-dev \
+        binutils libargon2-dev libpq-dev libsqlite3-dev pkg-config zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 
@@ -15,6 +15,12 @@ RUN --mount=type=cache,target=/src/.build,sharing=locked \
     --mount=type=cache,target=/root/.cache,sharing=locked \
     swift build -c release --product kuvend --static-swift-stdlib \
     && install -D -m 0755 .build/release/kuvend /out/kuvend
+COPY Scripts/strip.sh Scripts/
+RUN Scripts/strip.sh /out/kuvend
+
+# --- Debug symbols, to read a crash with: docker build --target debug --output symbols . --------------------------------
+FROM scratch AS debug
+COPY --from=build /out/kuvend.debug /
 
 # --- Run --------------------------------------------------------------------------------------------------------------
 FROM debian:bookworm-slim

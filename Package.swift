@@ -7,6 +7,14 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
     // Rows, JSON and requests cross several modules for each answer.
     .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+    // ./test reports what these find; far beyond the limit it is an error.
+    .unsafeFlags(
+        [
+            "-Xfrontend", "-warn-long-expression-type-checking=400",
+            "-Xfrontend", "-warn-long-function-bodies=800",
+        ],
+        .when(configuration: .debug)
+    ),
 ]
 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")

@@ -1,14 +1,17 @@
 # shellcheck shell=bash
-# What ./test, ./run and the other scripts share. To be sourced; sets `root` and `build`, and changes nothing else.
+# What ./test, ./run and the other scripts share. To be sourced; sets a few variables, and changes nothing else.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$root/.build
 venv=$build/venv
 
 # What the server is built from, and what the tests need beside it, as Debian packages.
-build_packages=(libsqlite3-dev libpq-dev libargon2-dev zlib1g-dev pkg-config git)
+build_packages=(libsqlite3-dev libpq-dev libargon2-dev zlib1g-dev pkg-config git binutils)
 # shellcheck disable=SC2034 # ./test uses it.
 test_packages=("${build_packages[@]}" python3-venv curl)
+
+# Seconds of this run that say nothing about it: downloads take what the network takes.
+uncounted=0
 
 # A progress line: minutes and seconds since the script began, then the text.
 say() { printf '[%02d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
@@ -41,13 +44,14 @@ has_package() {
         libargon2-dev) pkg-config --exists libargon2 2>/dev/null ;;
         zlib1g-dev) pkg-config --exists zlib 2>/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+        binutils) command -v objcopy >/dev/null || command -v llvm-objcopy >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
 }
 
 # require_packages NAME...: installs those that are missing, as root or through a sudo that asks nothing.
 require_packages() {
-    local package missing=() as_root=()
+    local package missing=() as_root=() begun=$SECONDS
     for package in "$@"; do has_package "$package" || missing+=("$package"); done
     if ((${#missing[@]} == 0)); then
         say "System packages: all there"
@@ -75,13 +79,14 @@ require_packages() {
     for package in "${missing[@]}"; do
         has_package "$package" || die "$package is installed, but what it should bring cannot be found."
     done
+    uncounted=$((uncounted + SECONDS - begun))
 }
 
 # --- Python tools ---------------------------------------------------------------------------------------------------
 
 # Brings .build/venv to the state of requirements.txt; does nothing when it is there already.
 require_venv() {
-    local requirements=$root/Tests/python/requirements.txt wanted lock
+    local requirements=$root/Tests/python/requirements.txt wanted lock begun=$SECONDS
     wanted=$({
         cat "$requirements"
         python3 --version
@@ -97,6 +102,7 @@ require_venv() {
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: \
             --requirement "$requirements" </dev/null || die "the Python tools could not be installed."
         printf '%s\n' "$wanted" >"$venv/.stamp"
+        uncounted=$((uncounted + SECONDS - begun))
     else
         say "Python tools: all there"
     fi

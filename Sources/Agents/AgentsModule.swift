@@ -23,6 +23,7 @@ extension Actor {
 package struct AgentsModule: Sendable {
     package let agents: AIAgentService
     private let replier: Replier
+    private let deletion: AgentDeletion
 
     package init(
         database: any Database,
@@ -33,6 +34,7 @@ package struct AgentsModule: Sendable {
         now: @escaping @Sendable () -> Timestamp
     ) {
         agents = AIAgentService(database: database, now: now)
+        deletion = AgentDeletion(database: database)
         replier = Replier(
             database: database,
             search: search,
@@ -46,7 +48,8 @@ package struct AgentsModule: Sendable {
     package var endpoints: [Endpoint] { AIAgentRoutes(service: agents).endpoints.endpoints }
 
     package func register(in registry: inout JobRegistry) {
-        let replier = replier
+        let (replier, deletion) = (replier, deletion)
+        registry.handle(AgentDeletionJob.self) { job, context in try await deletion.run(job, context) }
         registry.handle(
             ReplyJob.self,
             abandoned: { job, reason, context in try await replier.abandon(job, reason: reason, context) },

@@ -80,7 +80,7 @@ package struct ID<Entity>: Sendable, Hashable, Comparable, CustomStringConvertib
 
     /// The 16 bytes in network order.
     package var bytes: [UInt8] {
-        (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? high : low) >> UInt64(56 - ($0 % 8) * 8)) }
+        [high, low].flatMap { word in withUnsafeBytes(of: word.bigEndian) { Array($0) } }
     }
 
     /// The same identifier read as that of another entity, for columns that refer to several kinds of row.

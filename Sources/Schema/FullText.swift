@@ -3,49 +3,16 @@ import Storage
 /// The full-text index of one text column, with the same words on both engines: letters and digits, case and Latin
 /// diacritics folded, no stemming.
 ///
-/// The index knows the organization of each row, so a search stays inside it.
+/// The index knows the organization of each row, so a search stays inside it. On SQLite it knows the rows by their `entry`.
 enum FullText {
     static func index(_ table: String, column: String) -> [SQL] {
-        [
-            // The organization is one word of SQLite's index; with its hyphens it would be a phrase of five.
-            RowSecurity.sqlite(
-                """
-                CREATE VIEW \(table)_words AS
-                SELECT rowid AS entry, replace(organization_id, '-', '') AS organization_id, \(column) FROM \(table)
-                """
-            ),
+        sqliteLinks(table, column: column) + [
             RowSecurity.sqlite(
                 """
                 CREATE VIRTUAL TABLE \(table)_search USING fts5(
                     organization_id, \(column), content = '\(table)_words', content_rowid = 'entry',
                     tokenize = "unicode61 remove_diacritics 2"
                 )
-                """
-            ),
-            RowSecurity.sqlite(
-                """
-                CREATE TRIGGER \(table)_search_insert AFTER INSERT ON \(table) BEGIN
-                    INSERT INTO \(table)_search (rowid, organization_id, \(column))
-                    VALUES (new.rowid, replace(new.organization_id, '-', ''), new.\(column));
-                END
-                """
-            ),
-            RowSecurity.sqlite(
-                """
-                CREATE TRIGGER \(table)_search_delete AFTER DELETE ON \(table) BEGIN
-                    INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
-                    VALUES ('delete', old.rowid, replace(old.organization_id, '-', ''), old.\(column));
-                END
-                """
-            ),
-            RowSecurity.sqlite(
-                """
-                CREATE TRIGGER \(table)_search_update AFTER UPDATE OF \(column) ON \(table) BEGIN
-                    INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
-                    VALUES ('delete', old.rowid, replace(old.organization_id, '-', ''), old.\(column));
-                    INSERT INTO \(table)_search (rowid, organization_id, \(column))
-                    VALUES (new.rowid, replace(new.organization_id, '-', ''), new.\(column));
-                END
                 """
             ),
             RowSecurity.postgres(
@@ -67,6 +34,45 @@ enum FullText {
             ),
             RowSecurity.postgres("CREATE INDEX \(table)_search_idx ON \(table) USING gin (search_words)"),
             searchIsLeakproof,
+        ]
+    }
+
+    /// What connects SQLite's text index with the table: a view that it reads, and triggers that keep it up to date.
+    static func sqliteLinks(_ table: String, column: String) -> [SQL] {
+        [
+            // The organization is one word of SQLite's index; with its hyphens it would be a phrase of five.
+            RowSecurity.sqlite(
+                """
+                CREATE VIEW \(table)_words AS
+                SELECT entry, replace(organization_id, '-', '') AS organization_id, \(column) FROM \(table)
+                """
+            ),
+            RowSecurity.sqlite(
+                """
+                CREATE TRIGGER \(table)_search_insert AFTER INSERT ON \(table) BEGIN
+                    INSERT INTO \(table)_search (rowid, organization_id, \(column))
+                    VALUES (new.entry, replace(new.organization_id, '-', ''), new.\(column));
+                END
+                """
+            ),
+            RowSecurity.sqlite(
+                """
+                CREATE TRIGGER \(table)_search_delete AFTER DELETE ON \(table) BEGIN
+                    INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
+                    VALUES ('delete', old.entry, replace(old.organization_id, '-', ''), old.\(column));
+                END
+                """
+            ),
+            RowSecurity.sqlite(
+                """
+                CREATE TRIGGER \(table)_search_update AFTER UPDATE OF \(column) ON \(table) BEGIN
+                    INSERT INTO \(table)_search (\(table)_search, rowid, organization_id, \(column))
+                    VALUES ('delete', old.entry, replace(old.organization_id, '-', ''), old.\(column));
+                    INSERT INTO \(table)_search (rowid, organization_id, \(column))
+                    VALUES (new.entry, replace(new.organization_id, '-', ''), new.\(column));
+                END
+                """
+            ),
         ]
     }
 

@@ -1,4 +1,3 @@
-import Kernel
 import Storage
 
 /// Who may see the rows of a table on PostgreSQL.
@@ -8,26 +7,18 @@ enum RowSecurity {
     /// Rows of one organization, seen by transactions that act in it, and by the purposes listed for a command.
     ///
     /// - Parameter column: The column that holds the organization.
-    static func tenant(
-        _ table: String,
-        column: String = "organization_id",
-        also visibleIf: String? = nil,
-        all: [String] = [],
-        select: [String] = [],
-        insert: [String] = [],
-        update: [String] = [],
-        delete: [String] = []
-    ) -> [SQL] {
+    static func tenant(_ table: String, column: String, _ policies: TenantTable.Policies) -> [SQL] {
         let own = "\(column) = (SELECT nullif(current_setting('kuvend.organization_id', true), '')::uuid)"
         var statements = protect(table)
         statements.append(postgres("CREATE POLICY tenant ON \(table) USING (\(own)) WITH CHECK (\(own))"))
-        if let visibleIf {
+        if let visibleIf = policies.visibleIf {
             statements.append(postgres("CREATE POLICY members ON \(table) FOR SELECT USING (\(visibleIf))"))
         }
         // A command that changes rows also has to see them.
         let commands: [(String, [String])] = [
-            ("SELECT", select + update + delete + all), ("INSERT", insert + all), ("UPDATE", update + all),
-            ("DELETE", delete + all),
+            ("SELECT", policies.select + policies.update + policies.delete + policies.all),
+            ("INSERT", policies.insert + policies.all), ("UPDATE", policies.update + policies.all),
+            ("DELETE", policies.delete + policies.all),
         ]
         for (command, purposes) in commands where !purposes.isEmpty {
             let condition = self.condition(purposes)
@@ -85,9 +76,13 @@ enum RowSecurity {
     }
 
     private static func condition(_ purposes: [String]) -> String {
-        let names = purposes.map { "'\($0)'" }
         var unique: [String] = []
-        for name in names where !unique.contains(name) { unique.append(name) }
+        for purpose in purposes.map({ "'\($0)'" }) where !unique.contains(purpose) { unique.append(purpose) }
         return "(SELECT current_setting('kuvend.purpose', true)) IN (\(unique.joined(separator: ", ")))"
     }
+}
+
+extension SQL {
+    /// The statement as SQLite reads it, and a blank one on PostgreSQL.
+    var onlySQLite: SQL { RowSecurity.sqlite(rendered(for: .sqlite).text) }
 }

@@ -142,7 +142,7 @@ extension Transaction {
             let query = words.fts5(match, column: column, in: scope)
             let search = SQL(trusted: "\(table)_search")
             return """
-                \(SQL(trusted: table)).rowid IN (SELECT rowid FROM \(search) WHERE \(search) MATCH \(query))
+                \(SQL(trusted: table)).entry IN (SELECT rowid FROM \(search) WHERE \(search) MATCH \(query))
                 """
         case .postgres:
             return "\(SQL(trusted: table)).search_words @@ \(words.condition(match, in: scope))"

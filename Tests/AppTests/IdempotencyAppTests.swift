@@ -67,7 +67,8 @@ struct IdempotencyAppTests {
                 #expect(Set(replies.filter { $0.status == 201 }.map(\.id)).count == 1)
                 #expect(try await contacts(of: owner) == round + 1)
                 let after = try await owner.post(Self.contacts, ["name": "Besa"], headers: headers)
-                #expect(after.status == 201 && after.id == replies.first { $0.status == 201 }?.id)
+                let first = replies.first { $0.status == 201 }
+                #expect(after.status == 201 && after.id == first?.id)
             }
         }
     }

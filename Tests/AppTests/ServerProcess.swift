@@ -279,12 +279,14 @@ struct ServerClient: Sendable {
 
     /// The sum of the samples of a metric whose labels hold all of `labels`.
     func metric(_ name: String, _ labels: [String] = []) async throws -> Int {
-        try await get("/metrics").text.split(separator: "\n")
-            .filter { line in
-                (line.hasPrefix(name + "{") || line.hasPrefix(name + " ")) && labels.allSatisfy { line.contains($0) }
-            }
-            .compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
-            .reduce(0) { $0 + Int($1) }
+        var sum = 0
+        for line in try await get("/metrics").text.split(separator: "\n") {
+            guard line.hasPrefix(name + "{") || line.hasPrefix(name + " "), labels.allSatisfy({ line.contains($0) }),
+                let value = line.split(separator: " ").last.flatMap({ Double($0) })
+            else { continue }
+            sum += Int(value)
+        }
+        return sum
     }
 
     private func request(_ method: String, _ path: String, _ body: JSON?) -> HTTPClientRequest {

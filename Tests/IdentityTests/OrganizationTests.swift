@@ -353,6 +353,10 @@ import Testing
                 "\(parent), 'bulk', 'x', \(object), 'ready', \(now), 0, 1, \(now), \(now)"
             ),
             (
+                "set_aside_events", "consumer, position, transaction_number, type, reason, created_at",
+                "'x', \(Int64.random(in: 1 ... .max)), 0, 'x', 'x', \(now)"
+            ),
+            (
                 "idempotency_keys",
                 "principal, key, token, request_hash, state, created_at, lease_expires_at, expires_at",
                 "'x', 'x', 'x', 'x', 'done', \(now), \(now), \(now)"

@@ -125,7 +125,8 @@ struct EventTests {
             try await harness.record(6...7)
             let all = try await harness.feed(reaching: 7)
             try #require(all.count == 7)
-            #expect(all.map(\.subject) == (1...7).map(String.init))
+            let expected = (1...7).map { String($0) }
+            #expect(all.map(\.subject) == expected)
             #expect(all.map(\.place) == all.map(\.place).sorted())
             #expect(try await harness.feed(after: all[1].place, limit: 3).map(\.subject) == ["3", "4", "5"])
             #expect(try await harness.feed(after: all[6].place).isEmpty)

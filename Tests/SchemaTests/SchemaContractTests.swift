@@ -33,7 +33,10 @@ private struct Shape: Equatable {
             """
         )
         for table in tables {
-            let columns = try tx.rows("SELECT name, \"notnull\", pk FROM pragma_table_info(\(table))") { row in
+            // The row numbers that SQLite's text indexes know rows by.
+            let columns = try tx.rows(
+                "SELECT name, \"notnull\", pk FROM pragma_table_info(\(table)) WHERE name <> 'entry'"
+            ) { row in
                 (
                     name: try row.next(String.self), isMandatory: try row.next(Int.self) == 1,
                     key: try row.next(Int.self)
@@ -168,6 +171,62 @@ struct SchemaContractTests {
             if ["organizations", "plans", "users"].contains(table) { continue }
             #expect(source.contains("(organization_id,"), "\(reference)")
             #expect(target.contains("(organization_id,"), "\(reference)")
+        }
+    }
+
+    @Test("deletes an organization's rows before those that they refer to", arguments: TestDatabase.kinds)
+    func deletionOrder(on kind: TestDatabase.Kind) async throws {
+        let shape = try await withDatabase(on: kind, migrations: ProductSchema.migrations) { try await Shape.read($0) }
+        let order = ProductSchema.organizationTables
+        #expect(Set(order) == Set(shape.columns.filter { $0.value.contains("organization_id") }.map(\.key)))
+        #expect(Set(order).count == order.count)
+        for reference in shape.references {
+            let tables = reference.split(separator: " -> ").map { String($0.prefix { $0 != "(" }) }
+            guard tables.count == 2, let source = order.firstIndex(of: tables[0]),
+                let target = order.firstIndex(of: tables[1])
+            else { continue }
+            #expect(source < target, "\(reference)")
+        }
+    }
+
+    @Test("refers where its declarations say", arguments: TestDatabase.kinds)
+    func declaredReferences(on kind: TestDatabase.Kind) async throws {
+        let shape = try await withDatabase(on: kind, migrations: ProductSchema.migrations) { try await Shape.read($0) }
+        var found: [String: Set<String>] = [:]
+        for reference in shape.references {
+            let tables = reference.split(separator: " -> ").map { String($0.prefix { $0 != "(" }) }
+            found[tables[0], default: []].insert(tables[1])
+        }
+        for table in ProductSchema.tables { #expect(found[table.name] ?? [] == table.references, "\(table.name)") }
+        #expect(Set(ProductSchema.tables.map(\.name)) == Set(shape.columns.keys).subtracting(["schema_migrations"]))
+    }
+
+    @Test(
+        "refuses the state that keeps a request with an idempotency key from happening twice",
+        arguments: TestDatabase.kinds
+    )
+    func takenOver(on kind: TestDatabase.Kind) async throws {
+        try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
+            let scope = OrganizationScope.job(of: ID())
+            let now = Timestamp.now()
+            await #expect(throws: StorageError.self) {
+                try await database.write(scope) { tx in
+                    try tx.run(
+                        """
+                        INSERT INTO organizations (id, name, slug, status, settings, created_at, updated_at)
+                        VALUES (\(scope.id), 'Ana', 'ana', 'active', \(JSON.object([:])), \(now), \(now))
+                        """
+                    )
+                    try tx.execute(
+                        """
+                        INSERT INTO idempotency_keys (organization_id, principal, key, token, request_hash, state, created_at,
+                            lease_expires_at, expires_at)
+                        VALUES (\(scope.id), 'p', 'k', 't', 'h', 'taken over', \(now), \(now), \(now))
+                        """,
+                        violations: []
+                    )
+                }
+            }
         }
     }
 

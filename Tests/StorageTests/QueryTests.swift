@@ -23,7 +23,8 @@ struct QueryTests {
                 #expect(try await database.fetch(Self.names, in: Conformance.scope).count == number)
             }
             let names = try await database.read(Conformance.scope) { tx in try tx.fetch(Self.names) }
-            #expect(names == (11...30).map(String.init))
+            let expected = (11...30).map { String($0) }
+            #expect(names == expected)
         }
     }
 

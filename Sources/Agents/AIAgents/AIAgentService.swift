@@ -1,4 +1,5 @@
 import Events
+import Jobs
 package import Kernel
 package import Storage
 
@@ -74,7 +75,8 @@ package struct AIAgentService: Sendable {
         try await database.write(scope) { tx in
             let agents = AIAgentStore(tx: tx, scope: scope)
             let agent = try agents.get(id)
-            try agents.delete(id)
+            try agents.markDeleted(id, at: now)
+            try tx.enqueue(AgentDeletionJob(agent: id), in: scope, now: now)
             try tx.record(.agent(AgentEvents.deleted, agent), in: scope, now: now)
         }
     }

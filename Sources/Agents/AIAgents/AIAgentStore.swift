@@ -21,7 +21,7 @@ struct AIAgentStore {
     static let columns: SQL = "id, name, instructions, model, settings, is_active, created_at, updated_at"
 
     func find(_ id: AIAgent.Identifier) throws -> AIAgent? {
-        try tx.first("SELECT \(Self.columns) FROM ai_agents WHERE organization_id = \(scope.id) AND id = \(id)")
+        try tx.first("SELECT \(Self.columns) FROM ai_agents WHERE \(isThere) AND id = \(id)")
     }
 
     func get(_ id: AIAgent.Identifier) throws -> AIAgent {
@@ -33,14 +33,14 @@ struct AIAgentStore {
     func firstActive() throws -> AIAgent? {
         try tx.first(
             """
-            SELECT \(Self.columns) FROM ai_agents WHERE organization_id = \(scope.id) AND is_active = \(true)
+            SELECT \(Self.columns) FROM ai_agents WHERE \(isThere) AND is_active = \(true)
             ORDER BY created_at, id LIMIT 1
             """
         )
     }
 
     func list(isActive: Bool?, _ page: PageRequest) throws -> Page<AIAgent> {
-        var conditions: [SQL] = ["organization_id = \(scope.id)"]
+        var conditions: [SQL] = [isThere]
         if let isActive { conditions.append("is_active = \(isActive)") }
         if let after = page.after {
             conditions.append("(created_at, id) < (\(after.time), \(after.id(of: AgentEntity.self)))")
@@ -74,8 +74,19 @@ struct AIAgentStore {
         )
     }
 
-    /// Channels and conversations that named the agent go on with the organization's first active one.
-    func delete(_ id: AIAgent.Identifier) throws {
-        try tx.run("DELETE FROM ai_agents WHERE organization_id = \(scope.id) AND id = \(id)")
+    /// Marks the agent as deleted: from now on nobody finds it.
+    ///
+    /// Its row stays until nothing refers to it any more.
+    func markDeleted(_ id: AIAgent.Identifier, at now: Timestamp) throws {
+        try tx.run("UPDATE ai_agents SET deleted_at = \(now), is_active = \(false) WHERE \(isThere) AND id = \(id)")
     }
+
+    /// Deletes the row of an agent that was marked.
+    func delete(_ id: AIAgent.Identifier) throws {
+        try tx.run(
+            "DELETE FROM ai_agents WHERE organization_id = \(scope.id) AND id = \(id) AND deleted_at IS NOT NULL"
+        )
+    }
+
+    private var isThere: SQL { "organization_id = \(scope.id) AND deleted_at IS NULL" }
 }

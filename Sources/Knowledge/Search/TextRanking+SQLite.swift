@@ -13,7 +13,7 @@ extension KnowledgeSearch {
             WHERE document_chunks_search MATCH \(words.fts5(.any, column: "content", in: scope))
             ORDER BY score LIMIT \(limit: candidates * 4)
         ) f
-        CROSS JOIN document_chunks c ON c.rowid = f.rowid
+        CROSS JOIN document_chunks c ON c.entry = f.rowid
         JOIN knowledge_sources s ON s.organization_id = c.organization_id AND s.id = c.knowledge_source_id
         WHERE c.organization_id = \(scope.id) AND s.training_id = c.training_id
         ORDER BY f.score, c.id LIMIT \(limit: candidates)

@@ -1,4 +1,4 @@
-import Kernel
+package import Kernel
 package import Storage
 
 extension Channel: RowDecodable {
@@ -15,9 +15,14 @@ extension Channel: RowDecodable {
     }
 }
 
-struct ChannelStore {
+package struct ChannelStore {
     let tx: any Transaction
     let scope: OrganizationScope
+
+    package init(tx: any Transaction, scope: OrganizationScope) {
+        self.tx = tx
+        self.scope = scope
+    }
 
     static let columns: SQL = """
         id, name, type, settings, ai_agent_id, single_conversation, is_active, created_at, updated_at
@@ -65,6 +70,20 @@ struct ChannelStore {
                 ai_agent_id = \(channel.agentID), single_conversation = \(channel.singleConversation),
                 is_active = \(channel.isActive), updated_at = \(channel.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(channel.id)
+            """
+        )
+    }
+
+    /// Takes an agent away from at most `limit` channels.
+    ///
+    /// - Returns: How many there were.
+    package func release(_ agent: ID<AgentEntity>, limit: Int) throws -> Int {
+        try tx.execute(
+            """
+            UPDATE channels SET ai_agent_id = NULL WHERE organization_id = \(scope.id) AND id IN (
+                SELECT id FROM channels
+                WHERE organization_id = \(scope.id) AND ai_agent_id = \(agent) LIMIT \(limit: limit)
+            )
             """
         )
     }

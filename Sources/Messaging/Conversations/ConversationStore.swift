@@ -122,14 +122,27 @@ package struct ConversationStore {
     package func save(_ conversation: Conversation) throws {
         try tx.run(
             """
-            UPDATE conversations SET ai_agent_id = \(conversation.agentID), status = \(conversation.status),
-                handled_by = \(conversation.handler), epoch = \(conversation.epoch),
+            UPDATE conversations SET status = \(conversation.status), handled_by = \(conversation.handler), epoch = \(conversation.epoch),
                 reply_state = \(conversation.replyState), reply_error = \(conversation.replyError),
                 last_sequence = \(conversation.lastSequence), metadata = \(conversation.metadata),
                 last_message_at = \(conversation.lastMessageAt), updated_at = \(conversation.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(conversation.id)
             """,
             violations: Self.violations(conversation)
+        )
+    }
+
+    /// Takes an agent away from at most `limit` conversations.
+    ///
+    /// - Returns: How many there were.
+    package func release(_ agent: ID<AgentEntity>, limit: Int) throws -> Int {
+        try tx.execute(
+            """
+            UPDATE conversations SET ai_agent_id = NULL WHERE organization_id = \(scope.id) AND id IN (
+                SELECT id FROM conversations
+                WHERE organization_id = \(scope.id) AND ai_agent_id = \(agent) LIMIT \(limit: limit)
+            )
+            """
         )
     }
 

@@ -1,0 +1,55 @@
+import Jobs
+import Kernel
+import Messaging
+import Storage
+
+/// Clears what still refers to an agent that was deleted, and then its row.
+struct AgentDeletionJob: Job {
+    static let kind = "agent.delete"
+    static let lane = Lane.bulk
+    static let policy = RetryPolicy(maxAttempts: 20, base: .seconds(5), timeout: .seconds(300))
+
+    let agent: AIAgent.Identifier
+
+    init(agent: AIAgent.Identifier) { self.agent = agent }
+
+    var payload: JSON { ["agent_id": .string(agent.description)] }
+
+    init(payload: JSON) throws {
+        guard let agent = payload["agent_id"]?.string.flatMap({ AIAgent.Identifier($0) }) else {
+            throw JobFailure.permanent("the payload names no agent")
+        }
+        self.agent = agent
+    }
+}
+
+/// Deletes the rows of agents in steps, so that nobody waits for one that many conversations name.
+struct AgentDeletion: Sendable {
+    private static let batch = 500
+
+    let database: any Database
+
+    func run(_ job: AgentDeletionJob, _ context: JobContext) async throws {
+        let scope = context.scope
+        let agent = job.agent
+        for release in [releaseChannels, releaseConversations] {
+            while try await release(agent, scope) == Self.batch { try Task.checkCancellation() }
+        }
+        try await database.write(scope) { tx in
+            try AIAgentStore(tx: tx, scope: scope).delete(agent)
+            try context.finish(in: tx)
+        }
+    }
+
+    private func releaseChannels(_ agent: AIAgent.Identifier, _ scope: OrganizationScope) async throws -> Int {
+        try await database.write(scope) { tx in
+            try ChannelStore(tx: tx, scope: scope).release(agent, limit: Self.batch)
+        }
+    }
+
+    private func releaseConversations(_ agent: AIAgent.Identifier, _ scope: OrganizationScope) async throws -> Int {
+        try await database.write(scope, isolation: .readCommitted) { tx in
+            try ConversationStore(tx: tx, scope: scope).release(agent, limit: Self.batch)
+        }
+    }
+}
