@@ -25,7 +25,9 @@ package struct PlatformModule: Module {
 
     package var endpoints: [Endpoint] { JobRoutes(service: jobs).endpoints.endpoints }
 
-    package var purges: [Purge] { [IdempotencyKeys.purge, .events(passedBy: consumerNames), .quarantinedJobs()] }
+    package var purges: [Purge] {
+        [IdempotencyKeys.purge, .events(passedBy: consumerNames), .quarantinedJobs(), .unreadableJobs]
+    }
 
     package var readiness: [ReadinessCheck] {
         let database = database

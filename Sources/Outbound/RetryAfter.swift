@@ -9,7 +9,7 @@ package enum RetryAfter {
     package static func wait(
         in headers: OutboundHeaders,
         at now: Timestamp,
-        ceiling: Duration = .seconds(3_600)
+        ceiling: Duration = .seconds(7 * 86_400)
     ) -> Duration? {
         if let text = headers["retry-after-ms"], let milliseconds = number(text) {
             return min(.milliseconds(milliseconds), ceiling)

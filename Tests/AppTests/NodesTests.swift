@@ -123,9 +123,11 @@ struct NodesTests {
                             )
                         )
                     }
-                    return shares.reduce(0, +) >= 200 ? shares : nil
+                    let sum: Int = shares.reduce(0, +)
+                    return sum >= 200 ? shares : nil
                 }
-                #expect(shares.reduce(0, +) == 200)
+                let sum: Int = shares.reduce(0, +)
+                #expect(sum == 200)
                 #expect(shares.allSatisfy { $0 > 0 }, "\(shares)")
                 var conflicts = 0
                 for client in clients {

@@ -131,7 +131,7 @@ struct Harness: Sendable {
     ) throws -> JobRunner {
         var registry = JobRegistry()
         register(&registry)
-        var configuration = JobRunner.Configuration(concurrency: [.interactive: slots])
+        var configuration = JobRunner.Configuration(slots: [.interactive: slots])
         configuration.shutdownGrace = grace
         return try JobRunner(
             database: database ?? self.database,

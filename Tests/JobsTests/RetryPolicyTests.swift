@@ -20,11 +20,21 @@ struct RetryPolicyTests {
     }
 
     @Test(
-        "gives way to a longer Retry-After, up to an hour",
-        arguments: [(0, 10), (5, 10), (90, 90), (999_999, 3_600), (-7, 10)]
+        "gives way to a longer Retry-After, up to a week or what the kind can wait",
+        arguments: [(0, 10), (5, 10), (90, 90), (999_999, 604_800), (-7, 10)]
     )
     func retryAfter(asked: Int, seconds: Int) {
         #expect(policy.wait(afterAttempt: 1, retryAfter: .seconds(asked), jitter: 0) == .seconds(seconds))
+        let hasty = RetryPolicy(base: .seconds(10), longestRetryAfter: .seconds(60))
+        #expect(hasty.wait(afterAttempt: 1, retryAfter: .seconds(asked), jitter: 0) == .seconds(min(seconds, 60)))
+    }
+
+    @Test("a kind may have a list of delays of its own", arguments: [(0, 5), (1, 5), (2, 300), (3, 7_200), (9, 7_200)])
+    func delays(attempt: Int, seconds: Int) {
+        let policy = RetryPolicy(delays: [.seconds(5), .seconds(300), .seconds(7_200)])
+        #expect(policy.maxAttempts == 4)
+        #expect(policy.wait(afterAttempt: attempt, jitter: 0) == .seconds(seconds))
+        #expect(policy.wait(afterAttempt: attempt, jitter: -1) == .seconds(seconds) * 0.8)
     }
 
     @Test("never overflows")

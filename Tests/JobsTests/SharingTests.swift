@@ -85,7 +85,7 @@ struct SharingTests {
             let runner = try JobRunner(
                 database: harness.database,
                 registry: registry,
-                configuration: .init(concurrency: [.interactive: 3]),
+                configuration: .init(slots: [.interactive: 3]),
                 logger: Harness.logger,
                 now: { [clock = harness.clock] in clock.now },
                 jitter: { 0.5 }
@@ -93,7 +93,7 @@ struct SharingTests {
             let doomed = LaneWorker(
                 lane: .interactive,
                 plan: ClaimPlan(lane: .interactive, entries: registry.entries.values),
-                concurrency: 3
+                slots: 3
             )
 
             var total = 0
@@ -154,7 +154,7 @@ struct SharingTests {
         var registry = JobRegistry()
         registry.handle(type) { _, _ in }
         let plan = ClaimPlan(lane: .interactive, entries: registry.entries.values, reach: reach)
-        return LaneWorker(lane: .interactive, plan: plan, concurrency: 16)
+        return LaneWorker(lane: .interactive, plan: plan, slots: 16)
     }
 
     @Test("one due job is found among many that wait for their time", arguments: TestDatabase.kinds)
@@ -257,7 +257,7 @@ struct SharingTests {
             registry.handle(ReplyWork.self) { _, _ in }
             let plan = ClaimPlan(lane: .interactive, entries: registry.entries.values)
             let (now, organization) = (harness.now, harness.organization.id)
-            _ = try await LaneWorker(lane: .interactive, plan: plan, concurrency: 16)
+            _ = try await LaneWorker(lane: .interactive, plan: plan, slots: 16)
                 .claim(from: harness.database, limit: 16, now: now)
             try await harness.database.migrate { tx in try tx.run("ANALYZE jobs") }
             let statements: [(SQL, index: String)] = [

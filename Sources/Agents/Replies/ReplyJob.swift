@@ -14,7 +14,9 @@ package struct ReplyJob: Job {
         base: .seconds(2),
         ceiling: .seconds(60),
         timeout: .seconds(120),
-        lease: .seconds(15)
+        lease: .seconds(15),
+        // A contact who has waited for an hour is better told that there will be no answer.
+        longestRetryAfter: .seconds(3_600)
     )
 
     let conversation: Conversation.Identifier

@@ -49,10 +49,10 @@ extension Transaction {
     ) throws {
         try run(
             """
-            INSERT INTO jobs (organization_id, id, lane, kind, payload, state, run_at, attempt, max_attempts,
+            INSERT INTO jobs (organization_id, id, lane, kind, payload, state, run_at, attempt, max_attempts, timeout_ms,
                 unique_key, created_at, updated_at)
             VALUES (\(organization), \(id), \(Work.lane), \(Work.kind), \(job.payload), 'ready', \(runAt ?? now), 0,
-                \(Work.policy.maxAttempts), \(uniqueKey.sqlValue), \(now), \(now))
+                \(Work.policy.maxAttempts), \(job.timeout?.wholeMilliseconds), \(uniqueKey.sqlValue), \(now), \(now))
             ON CONFLICT DO NOTHING
             """
         )

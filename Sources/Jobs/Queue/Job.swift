@@ -15,12 +15,16 @@ package protocol QueuedWork: Sendable {
     /// What `init(payload:)` reads. Holds no secret: the queue is readable by the operator.
     var payload: JSON { get }
 
+    /// How long one attempt at this job may run, at most a day; nil is what its kind's policy says.
+    var timeout: Duration? { get }
+
     /// Reads a payload that any version of the program may have written; a failure quarantines the job.
     init(payload: JSON) throws
 }
 
 extension QueuedWork {
     package static var policy: RetryPolicy { RetryPolicy() }
+    package var timeout: Duration? { nil }
 }
 
 /// Work for one organization.
@@ -35,7 +39,7 @@ package protocol PlatformJob: QueuedWork {}
 package enum JobFailure: Error, Sendable, Hashable {
     /// Trying again cannot help: into quarantine at once.
     case permanent(_ reason: String)
-    /// Try again, not before `after` where that is longer than the back-off; waits of more than one hour are cut.
+    /// Try again, not before `after` where that is longer than the back-off; waits of more than the policy's longest are cut.
     case retry(after: Duration, reason: String)
 }
 

@@ -114,6 +114,8 @@ struct JobMeters: Sendable {
 
     func record(_ outcome: Outcome, after duration: Duration) {
         self.duration.record(duration: duration)
-        outcomes[outcome]?.increment()
+        count(outcome)
     }
+
+    func count(_ outcome: Outcome) { outcomes[outcome]?.increment() }
 }

@@ -72,14 +72,22 @@ package struct JobService: Sendable {
                 ORDER BY updated_at DESC, id DESC LIMIT \(limit: page.limit + 1)
                 """
             ) { row in
-                QuarantinedJob(
-                    id: try row.next(),
-                    kind: try row.next(),
-                    lane: try row.next(),
-                    attempts: try row.next(),
-                    reason: try row.next(String?.self) ?? "",
-                    createdAt: try row.next(),
-                    quarantinedAt: try row.next()
+                // Whatever a row holds, it is shown.
+                let id = try? row.next(ID<JobEntity>.self)
+                let kind = try? row.next(String.self)
+                let lane = try? row.next(Lane.self)
+                let attempts = try? row.next(Int.self)
+                let reason = try? row.next(String?.self)
+                let createdAt = try? row.next(Timestamp.self)
+                let quarantinedAt = try? row.next(Timestamp.self)
+                return QuarantinedJob(
+                    id: id ?? .zero,
+                    kind: kind ?? "unreadable",
+                    lane: lane ?? Lane("unreadable"),
+                    attempts: max(attempts ?? 0, 0),
+                    reason: reason ?? "",
+                    createdAt: createdAt ?? quarantinedAt ?? .earliest,
+                    quarantinedAt: quarantinedAt ?? .earliest
                 )
             }
         }

@@ -49,7 +49,25 @@ struct ClaimPlan: Sendable {
     }
 
     func leaseEnd(_ now: Timestamp) -> SQL { end { now + $0.lease } }
-    func deadline(_ now: Timestamp) -> SQL { end { now + $0.timeout } }
+
+    /// When an attempt that begins now must be over: by the job's own time, else by its kind's.
+    func deadline(_ now: Timestamp) -> SQL {
+        let own = Fragment(
+            sqlite: "strftime('%Y-%m-%dT%H:%M:%fZ', julianday(",
+            postgres: "("
+        )
+        let more = Fragment(
+            sqlite: ") + jobs.timeout_ms / 86400000.0)",
+            postgres: " + jobs.timeout_ms * INTERVAL '1 millisecond')"
+        )
+        return """
+            CASE WHEN jobs.timeout_ms BETWEEN 1 AND \(Self.longestTimeout.wholeMilliseconds) THEN \(own)\(now)\(more)
+                ELSE \(end { now + $0.timeout }) END
+            """
+    }
+
+    /// The longest time that a job may ask for.
+    static let longestTimeout = Duration.seconds(86_400)
 
     private func end(_ moment: ((kinds: [String], timeout: Duration, lease: Duration)) -> Timestamp) -> SQL {
         guard let last = groups.last else { return "NULL" }
@@ -88,10 +106,12 @@ enum JobStore {
     /// - Parameters:
     ///   - after: Begin behind this organization; nil begins at the first.
     ///   - through: End with this organization; nil ends at the last.
+    ///   - others: Organizations that are passed over.
     static func dueOrganizations(
         _ plan: ClaimPlan,
         after: ID<OrganizationEntity>?,
         through: ID<OrganizationEntity>?,
+        but others: [ID<OrganizationEntity>] = [],
         limit: Int,
         now: Timestamp
     ) -> SQL {
@@ -100,13 +120,14 @@ enum JobStore {
                 "jobs.organization_id >= \(ID<OrganizationEntity>.zero)"
             }
         let upper: SQL = if let through { " AND jobs.organization_id <= \(through)" } else { "" }
+        let isOther: SQL = others.isEmpty ? "" : " AND organizations.id NOT IN \(list: padded(others))"
         let isDue: SQL = """
-            (
+            ((
                 SELECT jobs.run_at FROM jobs
                 WHERE jobs.lane = \(plan.lane) AND jobs.state = 'ready' AND jobs.organization_id = organizations.id
                     AND jobs.kind IN \(list: plan.kinds)
                 ORDER BY jobs.run_at, jobs.id LIMIT 1
-            ) <= \(now)
+            ) <= \(now)\(isOther))
             """
         // The inner selects are scalar and ordered, so that no planner turns them into a join over all jobs.
         return """
@@ -162,10 +183,11 @@ enum JobStore {
                 AND jobs.run_at <= \(now) AND jobs.kind IN \(list: plan.kinds)
             ORDER BY jobs.run_at, jobs.id LIMIT \(limit: limit) \(.skipLocked)
         )
-        UPDATE jobs SET state = 'running', attempt = jobs.attempt + 1, token = \(token),
+        UPDATE jobs SET state = 'running',
+            attempt = CASE WHEN jobs.attempt BETWEEN 0 AND 1000000 THEN jobs.attempt + 1 ELSE 1 END, token = \(token),
             lease_expires_at = \(plan.leaseEnd(now)), deadline_at = \(plan.deadline(now)), updated_at = \(now)
         FROM due WHERE jobs.organization_id = \(organization) AND jobs.id = due.id
-        RETURNING jobs.id, jobs.kind, jobs.payload, jobs.attempt, jobs.max_attempts, jobs.run_at, jobs.deadline_at
+        RETURNING \(Fragment(sqlite: "jobs.rowid", postgres: "0")), jobs.id, jobs.kind, jobs.payload, jobs.attempt, jobs.max_attempts, jobs.run_at, jobs.deadline_at
         """
     }
 
@@ -268,7 +290,9 @@ enum JobStore {
     /// - Parameter kinds: The kinds that this node knows.
     static func expired(_ kinds: [String], limit: Int, now: Timestamp) -> SQL {
         """
-        SELECT organization_id, id, token, kind, attempt, max_attempts, deadline_at FROM jobs
+        SELECT \(Fragment(sqlite: "rowid", postgres: "0")), organization_id, id, token, kind, attempt, max_attempts,
+            deadline_at
+        FROM jobs
         WHERE state = 'running' AND lease_expires_at <= \(now) AND (
             attempt < max_attempts OR kind IN \(list: kinds) OR lease_expires_at <= \(now - strangerGrace)
         )

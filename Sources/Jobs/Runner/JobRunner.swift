@@ -11,8 +11,8 @@ import Synchronization
 /// down and four keep house, so that none waits for another: deadlines, leases, sweeping, statistics.
 package final class JobRunner: Service {
     package struct Configuration: Sendable {
-        /// Jobs that run at a time, by lane; 0 leaves a lane to other nodes.
-        package var concurrency: [Lane: Int]
+        /// Jobs that run at a time, by lane, at most 1,000; 0 leaves a lane to other nodes.
+        package var slots: [Lane: Int]
         /// How long a lane waits for a signal before it looks by itself.
         package var pollInterval = Duration.seconds(1)
         package var sweepInterval = Duration.seconds(5)
@@ -20,13 +20,12 @@ package final class JobRunner: Service {
         /// How long running jobs may go on after a shutdown was asked for.
         package var shutdownGrace = Duration.seconds(20)
 
-        package static let defaultConcurrency: [Lane: Int] = [
-            .interactive: 16, .delivery: 8, .workflow: 8, .bulk: 2, .maintenance: 1,
+        package static let defaultSlots: [Lane: Int] = [
+            .interactive: 256, .delivery: 32, .workflow: 32, .bulk: 4, .maintenance: 2,
         ]
 
-        package init(concurrency: [Lane: Int] = [:]) {
-            self.concurrency = Self.defaultConcurrency
-                .merging(concurrency) { _, chosen in min(max(chosen, 0), 1_000) }
+        package init(slots: [Lane: Int] = [:]) {
+            self.slots = Self.defaultSlots.merging(slots) { _, chosen in min(max(chosen, 0), 1_000) }
         }
     }
 
@@ -85,13 +84,13 @@ package final class JobRunner: Service {
         self.jitter = jitter
         entries = registry.entries
         lanes = Lane.all.compactMap { lane in
-            let concurrency = configuration.concurrency[lane] ?? 0
+            let slots = configuration.slots[lane] ?? 0
             let plan = ClaimPlan(lane: lane, entries: registry.entries.values)
-            guard concurrency > 0, !plan.kinds.isEmpty else { return nil }
-            return LaneWorker(lane: lane, plan: plan, concurrency: concurrency)
+            guard slots > 0, !plan.kinds.isEmpty else { return nil }
+            return LaneWorker(lane: lane, plan: plan, slots: slots)
         }
         ledger = Ledger(database: database, logger: logger, now: now)
-        sweeper = Sweeper(database: database, entries: registry.entries, now: now, jitter: jitter)
+        sweeper = Sweeper(database: database, entries: registry.entries, logger: logger, now: now, jitter: jitter)
     }
 
     // MARK: Serving
@@ -161,18 +160,16 @@ package final class JobRunner: Service {
         let waiter = database.signals.waiter(for: lane.signal)
         await withDiscardingTaskGroup { group in
             while !isStopping {
-                let free = lane.free
-                guard free > 0, ledger.hasRoom else {
+                guard lane.hasRoom, ledger.hasRoom else {
                     await waiter.wait(atMost: configuration.pollInterval)
                     continue
                 }
                 do {
-                    let found = try await lane.claim(from: database, limit: free, now: now())
-                    lane.begin(found.claims.count)
+                    let found = try await claim(from: lane)
                     for claim in found.claims {
                         group.addTask {
                             await self.perform(claim, in: lane)
-                            if lane.end() { self.database.signals.publish(CollectionOfOne(lane.signal)) }
+                            if lane.end(claim) { self.database.signals.publish(CollectionOfOne(lane.signal)) }
                         }
                     }
                     guard !found.mayHaveMore else { continue }
@@ -197,12 +194,31 @@ package final class JobRunner: Service {
     @discardableResult
     package func runOnce(_ lane: Lane) async throws -> Int {
         guard let worker = lanes.first(where: { $0.lane == lane }) else { return 0 }
-        let claims = try await worker.claim(from: database, limit: worker.free, now: now()).claims
+        let claims = try await claim(from: worker).claims
         await withDiscardingTaskGroup { group in
-            for claim in claims { group.addTask { await self.perform(claim, in: worker) } }
+            for claim in claims {
+                group.addTask {
+                    await self.perform(claim, in: worker)
+                    _ = worker.end(claim)
+                }
+            }
         }
         while try await ledger.write() > 0 {}
         return claims.count
+    }
+
+    private func claim(from lane: LaneWorker) async throws -> LaneWorker.Catch {
+        let found = try await lane.claim(from: database, now: now())
+        lane.begin(found.claims)
+        for job in found.unreadable {
+            logger.error(
+                "a job that cannot be read is quarantined",
+                metadata: [
+                    "lane": "\(lane.lane.name)", "organization_id": "\(job.organization)", "reason": "\(job.reason)",
+                ]
+            )
+        }
+        return found
     }
 
     // MARK: One attempt
@@ -293,11 +309,12 @@ package final class JobRunner: Service {
         }
         switch (result, interruption) {
         case (_, .leaseLost): return lost()
-        // Writing it down checks the token, so a late end counts if the job is still ours.
-        case (.success, _):
-            // The handler may have ended its job as failed, in a transaction of its own.
+        // The handler has ended its job in a transaction of its own, perhaps as failed.
+        case (.success, _) where attempt.mark.outcome != nil:
             if let reason = attempt.mark.reason { tell(reason) }
-            return (.finish, attempt.mark.outcome ?? .finished)
+            return (nil, attempt.mark.outcome ?? .finished)
+        // Writing it down checks the token, so a late end counts if the job is still ours.
+        case (.success, _): return (.finish, .finished)
         case (.failure(JobFailure.permanent(let reason)), _):
             let reason = JobReason.clean(reason)
             logger.error(
@@ -383,12 +400,15 @@ package final class JobRunner: Service {
         }
         let held = try await database.write(for: .queue, isolation: .readCommitted) { tx in
             try tx.stayOnIndexesWithoutWaitingForDisk()
-            return try tx.batch(extensions + [JobStore.held(JobStore.padded(tokens))]) { _, row in
+            return try tx.batch(extensions + [JobStore.held(JobStore.padded(tokens))]) { _, row -> Key? in
                 row.skip()
-                return Key(id: try row.next(), token: try row.next())
+                // A row that cannot be read is nobody's.
+                guard let id = try? row.next(ID<JobEntity>.self), let token = try? row.next(ID<JobTokenEntity>.self)
+                else { return nil }
+                return Key(id: id, token: token)
             }
         }
-        let gone = Set(running.keys).subtracting(held.joined())
+        let gone = Set(running.keys).subtracting(held.joined().compactMap(\.self))
         let lost = state.withLock { state in
             gone.filter { key in state.running[key].map { $0.mark.outcome == nil } ?? false }
         }

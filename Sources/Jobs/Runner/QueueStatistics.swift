@@ -21,7 +21,7 @@ package struct QueueStatistics: Sendable, Hashable {
             var counts: [Int: Int] = [:]
             var oldest: [Int: Timestamp] = [:]
             _ = try tx.batch(statements) { index, row in
-                if index % 4 == 3 { oldest[index / 4] = try row.next() } else { counts[index] = try row.next() }
+                if index % 4 == 3 { oldest[index / 4] = try? row.next() } else { counts[index] = try row.next() }
             }
             return Dictionary(
                 uniqueKeysWithValues: Lane.all.enumerated().map { index, lane in
