@@ -89,7 +89,38 @@ package struct Doctor: Sendable {
             findings += await roles()
             findings.append(await clock(database))
         }
+        findings += await lanes()
         return findings
+    }
+
+    /// How each lane of the queue stands, over all nodes.
+    private func lanes() async -> [Finding] {
+        do {
+            let database = try await Databases.open(settings.database, connections: 2, logger: logger)
+            let result: Result<[Lane: QueueStatistics], any Error>
+            do { result = .success(try await QueueStatistics.all(in: database, now: .now())) } catch {
+                result = .failure(error)
+            }
+            await database.close()
+            let statistics = try result.get()
+            return Lane.all.compactMap { lane in
+                guard let numbers = statistics[lane] else { return nil }
+                let wait = numbers.oldest.map { $0.wholeMilliseconds / 1_000 } ?? 0
+                let isSlow = wait >= 300
+                return Finding(
+                    name: "lane \(lane.name)",
+                    verdict: isSlow || numbers.quarantined > 0 ? .warning : .good,
+                    detail:
+                        "\(numbers.running) at work (\(settings.slots[lane] ?? 0) slots a node), \(numbers.ready) waiting, "
+                        + "the longest for \(wait) s, \(numbers.quarantined) given up",
+                    advice: isSlow
+                        ? "raise KUVEND_SLOTS_\(lane.name.uppercased()) or add a node with the worker role"
+                        : numbers.quarantined > 0 ? "look at GET /api/v1/jobs/quarantined" : nil
+                )
+            }
+        } catch {
+            return [Finding(name: "lanes", verdict: .bad, detail: "\(error)", advice: "run kuvend migrate --status")]
+        }
     }
 
     private func roles() async -> [Finding] {

@@ -52,7 +52,15 @@ package struct Node: Sendable {
         self.settings = settings
         self.database = database
         self.logger = logger
-        let outbound = OutboundClient(logger: logger)
+        // Nobody waits for a connection whose job holds a slot of its own.
+        let interactive = settings.slots[.interactive] ?? 0
+        let outbound = OutboundClient(
+            configuration: .init(
+                slotsPerOrganization: max(interactive / 2, 16),
+                platformSlots: max(interactive, 64)
+            ),
+            logger: logger
+        )
         self.outbound = outbound
 
         var accounts = IdentityConfiguration()
@@ -113,7 +121,14 @@ package struct Node: Sendable {
         for module in modules { module.register(in: &registry) }
         registry.handle(HousekeepingJob.self) { _, context in try await housekeeping.run(logger: context.logger) }
 
-        runner = try JobRunner(database: database, registry: registry, logger: logger, now: now, jitter: jitter)
+        runner = try JobRunner(
+            database: database,
+            registry: registry,
+            configuration: .init(slots: settings.slots),
+            logger: logger,
+            now: now,
+            jitter: jitter
+        )
         scheduler = Scheduler(
             database: database,
             schedules: modules.flatMap(\.schedules) + [Housekeeping.schedule],

@@ -23,10 +23,13 @@ package struct PlatformModule: Module {
         consumerNames = consumers
     }
 
-    package var endpoints: [Endpoint] { JobRoutes(service: jobs).endpoints.endpoints }
+    package var endpoints: [Endpoint] {
+        JobRoutes(service: jobs).endpoints.endpoints
+            + SetAsideEventRoutes(events: SetAsideEvents(database: database)).endpoints.endpoints
+    }
 
     package var purges: [Purge] {
-        [IdempotencyKeys.purge, .events(passedBy: consumerNames), .quarantinedJobs(), .unreadableJobs]
+        [IdempotencyKeys.purge, .events(passedBy: consumerNames), .quarantinedJobs(), .unreadableJobs, .setAsideEvents]
     }
 
     package var readiness: [ReadinessCheck] {

@@ -1,3 +1,5 @@
+import Jobs
+
 /// One setting: its key, what it means, and what it is when nobody says.
 ///
 /// The key `database.url` is the environment variable `KUVEND_DATABASE_URL`, and `{"database": {"url": …}}` in a file.
@@ -106,14 +108,24 @@ package struct Setting: Sendable {
         default: "30"
     )
 
-    package static let all = [
-        databaseURL, migrationDatabaseURL, databaseConnections, databasePatience, host, port, portFile, publicURL,
-        dataDirectory,
-        secretKey, roles, logLevel, languageModelURL, languageModelKey, languageModel, languageModelPrices,
-        embeddingURL, embeddingKey, embeddingModel, vectorMemory, connections, bodyMemory,
-        rateLimits, allowedOrigins, trustedProxies,
-        metricsToken, purgeAfterDays,
-    ]
+    /// How many jobs of a lane a node runs at a time; an organization gets half of what others leave.
+    static func slots(of lane: Lane) -> Setting {
+        Setting(
+            "slots.\(lane.name)",
+            "Jobs of the lane \(lane.name) that this node runs at a time, 0–1000; 0 leaves them to other nodes.",
+            default: "\(JobRunner.Configuration.defaultSlots[lane] ?? 1)"
+        )
+    }
+
+    package static let all =
+        [
+            databaseURL, migrationDatabaseURL, databaseConnections, databasePatience, host, port, portFile, publicURL,
+            dataDirectory,
+            secretKey, roles, logLevel, languageModelURL, languageModelKey, languageModel, languageModelPrices,
+            embeddingURL, embeddingKey, embeddingModel, vectorMemory, connections, bodyMemory,
+            rateLimits, allowedOrigins, trustedProxies,
+            metricsToken, purgeAfterDays,
+        ] + Lane.all.map(slots)
 }
 
 /// A setting whose value does not make sense.

@@ -1,5 +1,6 @@
 package import Agents
 import Configuration
+package import Jobs
 package import Kernel
 package import Logging
 package import Outbound
@@ -36,6 +37,8 @@ package struct Settings: Sendable {
     /// In bytes.
     package let vectorMemory: Int
     package let purgeAfter: Duration
+    /// Jobs that run at a time, by lane.
+    package var slots: [Lane: Int]
     package var web: WebConfiguration
     /// What is odd but no reason to stop, to be logged.
     package let warnings: [String]
@@ -122,6 +125,8 @@ package struct Settings: Sendable {
         embedding = try values.provider(.embeddingURL, key: .embeddingKey, model: .embeddingModel)
         prices = try values.prices()
         vectorMemory = try values.integer(.vectorMemory, in: 16...1_048_576) * 1_048_576
+        slots = [:]
+        for lane in Lane.all { slots[lane] = try values.integer(.slots(of: lane), in: 0...1_000) }
         purgeAfter = .seconds(86_400 * (try values.integer(.purgeAfterDays, in: 0...3_650)))
 
         var web = WebConfiguration()

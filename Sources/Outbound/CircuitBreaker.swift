@@ -1,6 +1,9 @@
+package import Kernel
+
 /// Leaves a destination alone that keeps failing, and finds out with one call at a time whether it is back.
 ///
-/// Closed, it counts failures in a row. At the threshold it opens: calls are refused until the pause is over. Then one
+/// Closed, it counts failures in a row. At the threshold it opens, once calls of enough callers are among them, so that nobody
+/// closes the way for others with requests that only fail for them: calls are refused until the pause is over. Then one
 /// call goes out as the probe; it closes the circuit or opens it again for twice as long. Outcomes of calls that were
 /// admitted before the last change of state are ignored.
 package struct CircuitBreaker: Sendable, Hashable {
@@ -9,11 +12,19 @@ package struct CircuitBreaker: Sendable, Hashable {
         package var threshold: Int
         package var firstPause: Duration
         package var longestPause: Duration
+        /// How many different callers must have failed before the circuit opens, 1 or 2; the platform alone is enough.
+        package var callers: Int
 
-        package init(threshold: Int = 5, firstPause: Duration = .seconds(5), longestPause: Duration = .seconds(120)) {
+        package init(
+            threshold: Int = 5,
+            firstPause: Duration = .seconds(5),
+            longestPause: Duration = .seconds(120),
+            callers: Int = 1
+        ) {
             self.threshold = max(threshold, 1)
             self.firstPause = firstPause
             self.longestPause = longestPause
+            self.callers = min(max(callers, 1), 2)
         }
     }
 
@@ -42,11 +53,13 @@ package struct CircuitBreaker: Sendable, Hashable {
     private var generation: UInt64 = 0
     /// Pauses since the circuit was last closed.
     private var pauses = 0
+    /// Two of those whose calls failed since the last that did not.
+    private var failing: Set<ID<OrganizationEntity>> = []
 
     package init(configuration: Configuration = Configuration()) { self.configuration = configuration }
 
     /// Whether it knows nothing that a new one would not know.
-    package var isPristine: Bool { state == .closed(failures: 0) }
+    package var isPristine: Bool { state == .closed(failures: 0) && failing.isEmpty }
 
     package mutating func admit(at now: ContinuousClock.Instant) -> Admission {
         switch state {
@@ -73,16 +86,28 @@ package struct CircuitBreaker: Sendable, Hashable {
     package mutating func succeeded(_ permit: Permit) {
         guard permit.generation == generation else { return }
         pauses = 0
+        failing = []
         state = .closed(failures: 0)
     }
 
-    /// - Parameter retryAfter: The wait that the destination asked for; a longer one than its own pause wins, up to the
-    ///   longest pause.
-    package mutating func failed(_ permit: Permit, at now: ContinuousClock.Instant, retryAfter: Duration? = nil) {
+    /// - Parameters:
+    ///   - caller: Whose call it was; zero for the platform's own.
+    ///   - retryAfter: The wait that the destination asked for; a longer one than its own pause wins, up to the longest
+    ///     pause.
+    package mutating func failed(
+        _ permit: Permit,
+        of caller: ID<OrganizationEntity> = .zero,
+        at now: ContinuousClock.Instant,
+        retryAfter: Duration? = nil
+    ) {
         guard permit.generation == generation else { return }
+        if failing.count < 2 { failing.insert(caller) }
         switch state {
         case .closed(let failures) where failures + 1 < configuration.threshold:
             state = .closed(failures: failures + 1)
+        case .closed where failing.count < configuration.callers && !failing.contains(.zero):
+            // The next failure of somebody else opens it.
+            state = .closed(failures: configuration.threshold - 1)
         case .closed, .halfOpen:
             let doubled = configuration.firstPause * (1 << min(pauses, 16))
             let pause = min(max(doubled, retryAfter ?? .zero), configuration.longestPause)

@@ -47,7 +47,12 @@ final class CircuitBreakers: Sendable {
             switch Self.verdict(progress, result) {
             case true?: breaker.succeeded(permit)
             case false?:
-                breaker.failed(permit, at: now, retryAfter: progress.retryAfter)
+                breaker.failed(
+                    permit,
+                    of: request.organization ?? .zero,
+                    at: now,
+                    retryAfter: progress.retryAfter
+                )
                 if case .open(let until) = breaker.state { return now.duration(to: until) }
             case nil: breaker.abandoned(permit, at: now)
             }
@@ -71,11 +76,18 @@ final class CircuitBreakers: Sendable {
         }
     }
 
+    /// What the administrator configured is shared: one organization's failures say nothing about it to the others.
+    private func configuration(of key: Key) -> CircuitBreaker.Configuration {
+        var configuration = configuration
+        if key.organization == nil { configuration.callers = 2 }
+        return configuration
+    }
+
     @discardableResult
     private func change<Value>(_ request: OutboundRequest, _ body: (inout CircuitBreaker) -> Value) -> Value {
         let key = Key(request)
         return breakers.withLock { breakers in
-            var breaker = breakers[key] ?? CircuitBreaker(configuration: configuration)
+            var breaker = breakers[key] ?? CircuitBreaker(configuration: configuration(of: key))
             defer {
                 if breaker.isPristine {
                     breakers[key] = nil

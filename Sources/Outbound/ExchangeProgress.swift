@@ -23,7 +23,13 @@ final class ExchangeProgress: Sendable {
     /// Whether the destination is the one that others wait for.
     var isReading: Bool { state.withLock { $0.waiting == .response || $0.readingSince != nil } }
 
-    func wait(for wait: OutboundError.Wait) { state.withLock { $0.waiting = wait } }
+    func wait(for wait: OutboundError.Wait) {
+        state.withLock {
+            $0.waiting = wait
+            // From here on the destination is waited for: a server that never begins is idle, too.
+            if wait == .response { $0.readingSince = .now }
+        }
+    }
     func admitted(_ permit: CircuitBreaker.Permit) { state.withLock { $0.permit = permit } }
     func failed(_ failure: OutboundError) { state.withLock { $0.failure = $0.failure ?? failure } }
 
@@ -32,6 +38,7 @@ final class ExchangeProgress: Sendable {
             $0.status = status
             $0.retryAfter = retryAfter
             $0.waiting = .body
+            $0.readingSince = nil
         }
     }
 

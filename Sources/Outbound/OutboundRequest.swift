@@ -48,7 +48,7 @@ package struct OutboundRequest: Sendable {
     package var organization: ID<OrganizationEntity>?
     /// The end of everything: waiting, connecting, sending, and reading the last byte.
     package var deadline: ContinuousClock.Instant
-    /// How long one read of the body may wait; nil leaves it to the deadline.
+    /// How long the response, and then one read of its body, may be waited for; nil leaves it to the deadline.
     package var idleTimeout: Duration?
     package var maximumResponseBytes: Int
 

@@ -138,7 +138,8 @@ struct NodesTests {
                 // They wait for the locks of their conversations; when they met as serializable transactions, there were
                 // about as many conflicts as answers.
                 #expect(conflicts < 20)
-                print("two nodes answered \(shares) of 200, with \(conflicts) conflicts")
+                let parts: [String] = shares.map { String($0) }
+                print("two nodes answered", parts.joined(separator: " + "), "with", conflicts, "conflicts")
             }
         }
     }

@@ -47,6 +47,7 @@ private struct Counting: EventConsumer {
     struct Refused: Error {}
 
     let name: String
+    var start = ConsumerStart.beginning
     let now: Timestamp
     var refuses: @Sendable (RecordedEvent) -> Bool = { _ in false }
 
@@ -254,7 +255,53 @@ struct EventTests {
         }
     }
 
-    @Test("a consumer that fails keeps its place, and others go on", arguments: TestDatabase.kinds)
+    @Test(
+        "what keeps failing is set aside with its reason, and all others are handled once",
+        arguments: TestDatabase.kinds
+    )
+    func setAside(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            let other = OrganizationScope.job(of: ID())
+            try await harness.record(1...3)
+            try await harness.record(4...5, in: other)
+            _ = try await harness.feed(reaching: 5)
+            let failing = EventConsumerLoop(
+                database: harness.database,
+                consumer: FailingConsumer(isBroken: { true }, now: harness.now),
+                logger: Harness.logger,
+                now: { [clock = harness.clock] in clock.now }
+            )
+            var refused = 0
+            try await eventually("the others are handled") {
+                do { _ = try await failing.runOnce() } catch is Counting.Refused { refused += 1 }
+                return try await harness.jobs().count == 4 ? () : nil
+            }
+            #expect(refused == EventConsumerLoop.tries - 1)
+            let labels = try await harness.database.read(for: .queue) { tx in
+                try tx.values("SELECT payload FROM jobs", as: JSON.self).compactMap { $0["label"]?.string }
+            }
+            #expect(labels.sorted() == ["1", "2", "4", "5"])
+            let events = SetAsideEvents(database: harness.database)
+            let aside = try await events.list(in: harness.organization)
+            #expect(aside.map(\.type) == ["conversation.closed"])
+            #expect(aside.map(\.consumer) == ["failing"])
+            #expect(aside.map(\.reason) == ["Refused"])
+            #expect(try await events.list(in: other).isEmpty)
+            #expect(try await events.count() == 1)
+
+            // Whole batches again.
+            try await harness.record(6...8)
+            _ = try await harness.feed(reaching: 8)
+            try await eventually("the next ones are read") { try await failing.runOnce() == 3 ? () : nil }
+            harness.clock.advance(by: .seconds(91 * 86_400))
+            #expect(try await Purge.setAsideEvents.run(harness.database, harness.now) == 1)
+        }
+    }
+
+    @Test(
+        "a consumer whose trouble is over handles what failed, and others go on meanwhile",
+        arguments: TestDatabase.kinds
+    )
     func failure(on kind: TestDatabase.Kind) async throws {
         try await withHarness(on: kind) { harness in
             try await harness.record(1...5)
@@ -270,18 +317,42 @@ struct EventTests {
                 consumer: Counting(name: "other", now: harness.now),
                 logger: Harness.logger
             )
-            await #expect(throws: Counting.Refused.self) { try await failing.runOnce() }
-            #expect(try await harness.jobs().isEmpty)
-            #expect(try await other.runOnce() == 5)
+            // The batch, then one by one up to the one that fails.
+            await #expect(throws: Counting.Refused.self) { while true { _ = try await failing.runOnce() } }
+            #expect(try await harness.jobs().count == 2)
+            try await eventually("the other reads all") { try await other.runOnce() == 5 ? () : nil }
             isBroken.withLock { $0 = false }
-            #expect(try await failing.runOnce() == 5)
-            #expect(try await failing.runOnce() == 0)
-            #expect(try await harness.jobs().count == 10)
+            try await eventually("all are handled") {
+                _ = try await failing.runOnce()
+                return try await harness.jobs().count == 10 ? () : nil
+            }
+            #expect(try await SetAsideEvents(database: harness.database).list(in: harness.organization).isEmpty)
+        }
+    }
+
+    @Test("a new consumer begins now unless it says otherwise", arguments: TestDatabase.kinds)
+    func start(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.record(1...3)
+            _ = try await harness.feed(reaching: 3)
+            let loops = [ConsumerStart.now, .beginning].map { start in
+                EventConsumerLoop(
+                    database: harness.database,
+                    consumer: Counting(name: "\(start)", start: start, now: harness.now),
+                    logger: Harness.logger
+                )
+            }
+            #expect(try await loops[0].runOnce() == 0)
+            try await harness.record(4...5)
+            _ = try await harness.feed(reaching: 5)
+            try await eventually("what came later is read") { try await loops[0].runOnce() == 2 ? () : nil }
+            try await eventually("all is read") { try await loops[1].runOnce() == 5 ? () : nil }
         }
     }
 
     private struct FailingConsumer: EventConsumer {
         let name = "failing"
+        let start = ConsumerStart.beginning
         let isBroken: @Sendable () -> Bool
         let now: Timestamp
 

@@ -29,7 +29,10 @@ struct RetryPolicyTests {
         #expect(hasty.wait(afterAttempt: 1, retryAfter: .seconds(asked), jitter: 0) == .seconds(min(seconds, 60)))
     }
 
-    @Test("a kind may have a list of delays of its own", arguments: [(0, 5), (1, 5), (2, 300), (3, 7_200), (9, 7_200)])
+    @Test(
+        "a kind may have a list of delays of its own",
+        arguments: [(0, 5), (1, 5), (2, 300), (3, 7_200), (9, 7_200)] as [(Int, Int)]
+    )
     func delays(attempt: Int, seconds: Int) {
         let policy = RetryPolicy(delays: [.seconds(5), .seconds(300), .seconds(7_200)])
         #expect(policy.maxAttempts == 4)

@@ -146,6 +146,9 @@ struct OutboundClientTests {
                 await #expect(throws: OutboundError.timedOut(.response)) {
                     try await client.send(self.request(port, "/headers", within: .seconds(2)))
                 }
+                await #expect(throws: OutboundError.timedOut(.response)) {
+                    try await client.send(self.request(port, "/headers", within: .seconds(3_600), idle: .seconds(2)))
+                }
                 let request = try request(port, "/body", within: .seconds(2))
                 let error = await #expect(throws: OutboundError.self) { try await client.send(request) }
                 #expect(error?.outcome == "timed_out")
@@ -280,6 +283,24 @@ struct OutboundClientTests {
                 now.change { $0 = $0.advanced(by: .seconds(60)) }
                 status.set(200)
                 for _ in 0..<3 { try await expect(200, from: client, request(port)) }
+            }
+        }
+    }
+
+    @Test("one organization's failures close the administrator's destination to nobody")
+    func sharedBreaker() async throws {
+        let (failing, other) = (ID<OrganizationEntity>(), ID<OrganizationEntity>())
+        let server = SimulatedServer { request in .simulated(request.path == "/fails" ? 500 : 200) }
+        try await server.withPort { port in
+            try await withClient(.init(breaker: .init(threshold: 2, firstPause: .seconds(60)))) { client in
+                for _ in 0..<6 { try await expect(500, from: client, request(port, "/fails", organization: failing)) }
+                try await expect(200, from: client, request(port, organization: other))
+                for organization in [failing, failing, other] {
+                    try await expect(500, from: client, request(port, "/fails", organization: organization))
+                }
+                let refused = try request(port, organization: failing)
+                let error = await #expect(throws: OutboundError.self) { try await client.send(refused) }
+                #expect(error?.outcome == "circuit_open")
             }
         }
     }

@@ -20,8 +20,11 @@ struct Replier: Sendable {
     let prices: ModelPrices
     let entitlements: Entitlements
     let now: @Sendable () -> Timestamp
+    let underWay = AnswersUnderWay()
 
     func answer(_ job: ReplyJob, _ context: JobContext) async throws {
+        underWay.begin()
+        defer { underWay.end() }
         guard let task = try await begin(job, context) else { return }
         do {
             let draft = try await write(task, context)
@@ -128,7 +131,7 @@ struct Replier: Sendable {
             deadline: ContinuousClock.now + remaining,
             requestID: task.answers.description
         )
-        let pieces = ReplyPieces(database: database, context: context, task: task, now: now)
+        let pieces = ReplyPieces(database: database, context: context, task: task, underWay: underWay, now: now)
         let completion = try await model.reply(to: request) { text in try await pieces.add(text) }
         try await pieces.flush()
         let text = await pieces.text
@@ -346,12 +349,12 @@ struct Replier: Sendable {
 /// Collects an answer's text and appends it to the conversation's stream in pieces: at once when it begins, then as
 /// often as a reader can notice.
 private actor ReplyPieces {
-    private static let interval = Duration.milliseconds(60)
     private static let size = 512
 
     private let database: any Database
     private let context: JobContext
     private let task: ReplyTask
+    private let underWay: AnswersUnderWay
     private let now: @Sendable () -> Timestamp
     private(set) var text = ""
     private var pending = ""
@@ -361,11 +364,13 @@ private actor ReplyPieces {
         database: any Database,
         context: JobContext,
         task: ReplyTask,
+        underWay: AnswersUnderWay,
         now: @escaping @Sendable () -> Timestamp
     ) {
         self.database = database
         self.context = context
         self.task = task
+        self.underWay = underWay
         self.now = now
     }
 
@@ -375,7 +380,7 @@ private actor ReplyPieces {
         text += piece
         pending += piece
         let instant = ContinuousClock.now
-        if let lastAppend, instant - lastAppend < Self.interval, pending.utf8.count < Self.size { return }
+        if let lastAppend, instant - lastAppend < underWay.interval, pending.utf8.count < Self.size { return }
         lastAppend = instant
         try await flush()
     }

@@ -5,6 +5,9 @@ package import Storage
 /// Writes one line for each event of the feed, once even when the feed is read again.
 package struct AuditConsumer: EventConsumer {
     package let name = "audit"
+    /// Nothing that was ever done is left out.
+    package let start = ConsumerStart.beginning
+    package let planner = ConsumerPlanner.indexesOnly
     /// The kinds of actors that are users.
     let userKinds: Set<String>
 

@@ -1,0 +1,249 @@
+package import Kernel
+package import Logging
+import Metrics
+import ServiceLifecycle
+package import Storage
+import Synchronization
+
+/// Feeds one consumer.
+///
+/// Any number of nodes may run it. When a batch fails its events are handed over one by one; one that fails
+/// ``EventConsumerLoop/tries`` times is set aside, so that it does not hold up those behind it.
+package final class EventConsumerLoop: Service {
+    private static let batchLimit = 200
+    /// How often an event is handed over before it is set aside.
+    package static let tries = 3
+
+    private struct State {
+        var hasPlace = false
+        /// The event that failed last, and how often.
+        var failing: (place: EventPlace, failures: Int)?
+        /// Up to here events are handed over one by one.
+        var oneByOneThrough: EventPlace?
+    }
+
+    private let database: any Database
+    private let consumer: any EventConsumer
+    private let logger: Logger
+    private let now: @Sendable () -> Timestamp
+    private let state = Mutex(State())
+    private let consumed: Counter
+    private let failed: Counter
+    private let setAside: Counter
+
+    package init(
+        database: any Database,
+        consumer: any EventConsumer,
+        logger: Logger,
+        now: @escaping @Sendable () -> Timestamp = { .now() }
+    ) {
+        self.database = database
+        self.consumer = consumer
+        var logger = logger
+        logger[metadataKey: "consumer"] = "\(consumer.name)"
+        self.logger = logger
+        self.now = now
+        consumed = Counter(label: "kuvend_events_consumed_total", dimensions: [("consumer", consumer.name)])
+        failed = Counter(label: "kuvend_event_batches_failed_total", dimensions: [("consumer", consumer.name)])
+        setAside = Counter(label: "kuvend_events_set_aside_total", dimensions: [("consumer", consumer.name)])
+    }
+
+    package func run() async throws {
+        let waiter = database.signals.waiter(for: .events)
+        try? await cancelWhenGracefulShutdown {
+            // A signal comes when its transaction has ended, but an older one may still be open and hide its events. So the
+            // feed is looked at a few more times soon after a signal.
+            var looks = 0
+            var failures = 0
+            while !Task.isCancelled {
+                do {
+                    let count = try await self.runOnce()
+                    failures = 0
+                    looks = count > 0 ? 0 : looks + 1
+                    if count > 0, self.isBehind(count) { continue }
+                } catch is CancellationError {
+                    return
+                } catch {
+                    self.failed.increment()
+                    failures += 1
+                    self.logger.error(
+                        "events could not be consumed and will be again",
+                        metadata: ["error": "\(JobReason.of(error))"]
+                    )
+                    try await Task.sleep(
+                        for: RetryPolicy(ceiling: .seconds(30)).wait(afterAttempt: failures, jitter: 0)
+                    )
+                    continue
+                }
+                await waiter.wait(atMost: looks <= 8 ? .milliseconds(250) : .seconds(1))
+            }
+        }
+    }
+
+    /// Whether there may be more to read at once.
+    private func isBehind(_ count: Int) -> Bool {
+        count == Self.batchLimit || state.withLock { $0.oneByOneThrough != nil }
+    }
+
+    /// Hands over the next events, at most 200.
+    ///
+    /// - Returns: How many, those that were set aside among them; 0 also while another node is at it.
+    @discardableResult
+    package func runOnce() async throws -> Int {
+        try await findPlace()
+        let isOneByOne = state.withLock { $0.oneByOneThrough != nil }
+        do {
+            let batch = try await hand(over: isOneByOne ? 1 : Self.batchLimit)
+            if let last = batch.last { passed(last) }
+            if batch.count > 0 { consumed.increment(by: batch.count) }
+            return batch.count
+        } catch let failure as Failure {
+            return try await failed(failure)
+        }
+    }
+
+    // MARK: Steps
+
+    private struct Batch: Sendable {
+        var count = 0
+        var last: EventPlace?
+    }
+
+    /// What the consumer threw, and at which events.
+    private struct Failure: Error {
+        let first: FeedEntry
+        let last: EventPlace
+        let count: Int
+        let error: any Error
+    }
+
+    private func hand(over limit: Int) async throws -> Batch {
+        let (consumer, now) = (consumer, now())
+        // Each statement has to see what was committed before it: the events those before the lock was had.
+        return try await database.write(for: .feed, isolation: .readCommitted) { tx in
+            try tx.stayOnIndexes()
+            guard let place = try Self.place(of: consumer.name, tx) else { return Batch() }
+            let entries = try EventFeed.entries(after: place, limit: limit, in: tx)
+            guard let first = entries.first, let last = entries.last else { return Batch() }
+            if consumer.planner == .free { try tx.planFreely() }
+            do {
+                // What cannot be read is no event that a consumer could handle.
+                for entry in entries {
+                    if case .unreadable(let entry) = entry { try Self.setAside(entry, for: consumer.name, tx, at: now) }
+                }
+                let events = entries.compactMap { if case .event(let event) = $0 { event } else { nil } }
+                if !events.isEmpty { try consumer.consume(events, in: tx) }
+            } catch {
+                throw Failure(first: first, last: last.place, count: entries.count, error: error)
+            }
+            try Self.move(consumer.name, to: last.place, tx, at: now)
+            return Batch(count: entries.count, last: last.place)
+        }
+    }
+
+    /// Decides what becomes of events that the consumer could not handle.
+    ///
+    /// - Returns: How many events were set aside.
+    private func failed(_ failure: Failure) async throws -> Int {
+        // The database was busy or away, which says nothing about the events.
+        if failure.error is CancellationError { throw failure.error }
+        if let error = failure.error as? StorageError, error.isTransient { throw error }
+        guard failure.count == 1 else {
+            state.withLock { $0.oneByOneThrough = failure.last }
+            return 0
+        }
+        let failures = state.withLock { state in
+            let before = state.failing?.place == failure.first.place ? state.failing?.failures ?? 0 : 0
+            state.failing = (failure.first.place, before + 1)
+            return before + 1
+        }
+        guard failures >= Self.tries, case .event(let event) = failure.first else { throw failure.error }
+        let reason = JobReason.of(failure.error)
+        let (name, now) = (consumer.name, now())
+        let isMine = try await database.write(for: .feed, isolation: .readCommitted) { tx in
+            guard let place = try Self.place(of: name, tx), place < event.place else { return false }
+            let entry = UnreadableEntry(
+                place: event.place,
+                organization: event.organization,
+                type: event.type,
+                reason: reason
+            )
+            try Self.setAside(entry, for: name, tx, at: now)
+            try Self.move(name, to: event.place, tx, at: now)
+            return true
+        }
+        guard isMine else { return 0 }
+        setAside.increment()
+        logger.error(
+            "an event could not be handled and is set aside",
+            metadata: ["event": "\(event.place)", "event_type": "\(event.type)", "reason": "\(reason)"]
+        )
+        passed(event.place)
+        return 1
+    }
+
+    private func passed(_ place: EventPlace) {
+        state.withLock { state in
+            state.failing = nil
+            if let end = state.oneByOneThrough, end <= place { state.oneByOneThrough = nil }
+        }
+    }
+
+    // MARK: Rows
+
+    /// Gives a new consumer its place.
+    private func findPlace() async throws {
+        guard !state.withLock({ $0.hasPlace }) else { return }
+        let (consumer, now) = (consumer, now())
+        try await database.write(for: .feed, isolation: .readCommitted) { tx in
+            let start = consumer.start == .now ? try EventFeed.end(in: tx) : .beginning
+            try tx.run(
+                """
+                INSERT INTO event_consumers (name, transaction_number, position, updated_at)
+                VALUES (\(consumer.name), \(start.transactionNumber), \(start.position), \(now)) ON CONFLICT DO NOTHING
+                """
+            )
+        }
+        state.withLock { $0.hasPlace = true }
+    }
+
+    /// The place, which is this node's until the transaction ends; nil while another node is at it.
+    ///
+    /// One that cannot be read is begun anew at the beginning: handing events over again is better than losing them.
+    private static func place(of name: String, _ tx: any Transaction) throws -> EventPlace? {
+        try tx.rows(
+            "SELECT transaction_number, position FROM event_consumers WHERE name = \(name) \(.skipLocked)"
+        ) { row in
+            let number = try? row.next(Int64.self)
+            let position = try? row.next(Int64.self)
+            guard let number, let position else { return EventPlace.beginning }
+            return EventPlace(transactionNumber: number, position: position)
+        }.first
+    }
+
+    private static func move(_ name: String, to place: EventPlace, _ tx: any Transaction, at now: Timestamp) throws {
+        try tx.run(
+            """
+            UPDATE event_consumers SET transaction_number = \(place.transactionNumber), position = \(place.position),
+                updated_at = \(now)
+            WHERE name = \(name)
+            """
+        )
+    }
+
+    private static func setAside(
+        _ entry: UnreadableEntry,
+        for name: String,
+        _ tx: any Transaction,
+        at now: Timestamp
+    ) throws {
+        try tx.run(
+            """
+            INSERT INTO set_aside_events (organization_id, consumer, position, transaction_number, type, reason, created_at)
+            VALUES (\(entry.organization ?? .zero), \(name), \(entry.place.position), \(entry.place.transactionNumber),
+                \(entry.type ?? "unreadable"), \(entry.reason), \(now))
+            ON CONFLICT DO NOTHING
+            """
+        )
+    }
+}
