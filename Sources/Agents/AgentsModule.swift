@@ -34,7 +34,7 @@ package struct AgentsModule: Sendable {
         now: @escaping @Sendable () -> Timestamp
     ) {
         agents = AIAgentService(database: database, now: now)
-        deletion = AgentDeletion(database: database)
+        deletion = AgentDeletion(database: database, now: now)
         replier = Replier(
             database: database,
             search: search,

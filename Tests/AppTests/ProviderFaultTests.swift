@@ -267,9 +267,13 @@ struct ProviderFaultTests {
             async let ran = desk.work()
             try await desk.simulator.counts { $0.held == 1 }
             let second = try await desk.ask("Hello?")
+            _ = try await desk.state()
             try await desk.loseWorker()
             desk.simulator.release()
             _ = try await ran
+            #expect(try await desk.work() == 1)
+            #expect(try await desk.state()["reply_state"]?.string == "queued")
+            #expect(try await desk.events().last?.kind == "reply.retrying")
             try await desk.workUntilIdle()
             try await desk.expectAnswers(to: [second])
             #expect(try await !desk.events().map(\.kind).contains("reply.failed"))
@@ -417,6 +421,33 @@ struct ProviderFaultTests {
         }
     }
 
+    @Test(
+        "fails for good when the contact has written on: readers learn that another begins",
+        arguments: TestDatabase.kinds
+    )
+    func beginsAnew(on kind: TestDatabase.Kind) async throws {
+        try await withDesk(on: kind) { desk in
+            _ = try await desk.askInVain("Where is my order?", attempts: 5)
+            // Breaks off after its only piece.
+            desk.simulator.answer(with: "Soon")
+            desk.simulator.fail(next: 1, with: .noDone)
+            desk.simulator.hold(after: 1)
+            async let ran = desk.work()
+            try await desk.simulator.counts { $0.held == 1 }
+            let second = try await desk.ask("Hello?")
+            try await eventually("the piece") {
+                try await desk.events().contains { $0.kind == "reply.delta" } ? () : nil
+            }
+            #expect(try await desk.state()["reply_state"]?.string == "answering")
+            desk.simulator.release()
+            #expect(try await ran == 1)
+            #expect(try await desk.state()["reply_state"]?.string == "queued")
+            #expect(try await desk.events().last?.kind == "reply.retrying")
+            try await desk.workUntilIdle()
+            try await desk.expectAnswers(to: [second])
+        }
+    }
+
     @Test("is slow: what the contact writes meanwhile is answered afterwards", arguments: TestDatabase.kinds, [1, 20])
     func writesOn(on kind: TestDatabase.Kind, history: Int) async throws {
         try await withDesk(on: kind, history: history) { desk in
@@ -445,7 +476,7 @@ struct ProviderFaultTests {
 }
 
 /// A conversation of a contact with an agent whose model is a simulator, and a worker that works when it is told to.
-private struct Desk: Sendable {
+private final class Desk: Sendable {
     let app: TestApp
     let simulator: OpenAISimulator
     let clock: MovableClock
@@ -453,6 +484,24 @@ private struct Desk: Sendable {
     let conversation: String
     /// For one more node.
     let environment: [String: String]
+    /// What the conversation was under each tag that was seen.
+    private let states = Mutex<[String: JSON]>([:])
+
+    init(
+        app: TestApp,
+        simulator: OpenAISimulator,
+        clock: MovableClock,
+        owner: TestClient,
+        conversation: String,
+        environment: [String: String]
+    ) {
+        self.app = app
+        self.simulator = simulator
+        self.clock = clock
+        self.owner = owner
+        self.conversation = conversation
+        self.environment = environment
+    }
 
     /// The contact writes.
     ///
@@ -499,7 +548,13 @@ private struct Desk: Sendable {
         try await owner.patch("/api/v1/conversations/\(conversation)", ["handled_by": .string(handler)]).status
     }
 
-    func state() async throws -> JSON { try await owner.get("/api/v1/conversations/\(conversation)").json }
+    /// Sees too that a tag never stands for two states.
+    func state() async throws -> JSON {
+        let reply = try await owner.get("/api/v1/conversations/\(conversation)")
+        let known = states.withLock { $0.updateValue(reply.json, forKey: reply.headers["etag"] ?? "") }
+        #expect(known == nil || known == reply.json)
+        return reply.json
+    }
 
     /// Oldest first.
     func messages() async throws -> [JSON] {

@@ -1,5 +1,6 @@
 import App
 import Kernel
+import Synchronization
 import TestKit
 import Testing
 import Web
@@ -235,6 +236,65 @@ struct ResourceTests {
             }
             expect(try await owner.post(path + "/messages", ["content": "Hello"]), 409, "conversation.not_active")
             #expect(try await owner.get(path + "/messages").json["data"]?.array?.count == 1)
+        }
+    }
+
+    @Test(
+        "a conversation's tag names its whole state, and an edit minds only other edits",
+        arguments: TestDatabase.kinds
+    )
+    func conversationTags(on kind: TestDatabase.Kind) async throws {
+        try await withApp(on: kind, roles: "http") { app in
+            let owner = try await app.signUp()
+            _ = try await owner.create("/api/v1/ai-agents", ["name": "Support"])
+            let path = "/api/v1/conversations/\(try await owner.startConversation())"
+            /// Sees that a tag stands for one body, and gives the one of now.
+            let bodies = Mutex<[String: JSON]>([:])
+            @Sendable func tag() async throws -> String {
+                let read = try await owner.get(path)
+                let tag = try #require(read.headers["etag"])
+                let known = bodies.withLock { $0.updateValue(read.json, forKey: tag) }
+                #expect(known == nil || known == read.json, "\(tag)")
+                #expect(try await owner.get(path, headers: ["if-none-match": tag]).status == 304)
+                return tag
+            }
+            func edit(_ body: JSON, knowing tag: String) async throws -> TestReply {
+                try await owner.patch(path, body, headers: ["if-match": tag])
+            }
+            let first = try await tag()
+            #expect(first == "\"1-0\"")
+
+            // A message and its answer change the body, and are no edits.
+            expect(try await owner.post(path + "/messages", ["content": "Where is my order?"]), 201)
+            let asked = try await tag()
+            try await app.settle()
+            let answered = try await tag()
+            #expect(Set([first, asked, answered]).count == 3)
+            for old in [first, asked] { expect(try await owner.get(path, headers: ["if-none-match": old]), 200) }
+            let edited = try await edit(["metadata": ["order": 17], "handled_by": "human"], knowing: first)
+            expect(edited, 200)
+            #expect(edited.headers["etag"]?.hasPrefix("\"2-") == true, "\(edited.headers)")
+            #expect(try await tag() == edited.headers["etag"])
+
+            // Another edit refuses, and says which state there is now.
+            for old in [first, answered, "\"2\"", "\"19aa3f4c8b1\"", "W/\"2-0\"", "\"22-0\""] {
+                let refused = try await edit(["metadata": [:]], knowing: old)
+                expect(refused, 412, "request.precondition_failed")
+                #expect(refused.headers["etag"] == edited.headers["etag"], "\(old)")
+            }
+            expect(try await edit(["metadata": ["order": 18]], knowing: "\"x\", \(try await tag())"), 200)
+            expect(try await edit(["handled_by": "agent"], knowing: "*"), 200)
+            // No change is no edit.
+            let current = try await tag()
+            #expect(try await owner.patch(path, ["handled_by": "agent"]).headers["etag"] == current)
+
+            // What an operator writes is an edit where it takes the conversation over.
+            expect(try await owner.post(path + "/messages", ["content": "Hello", "role": "assistant"]), 201)
+            expect(try await edit(["status": "closed"], knowing: current), 412)
+            let taken = try await tag()
+            expect(try await owner.post(path + "/messages", ["content": "Hello?", "role": "assistant"]), 201)
+            #expect(try await tag() != taken)
+            expect(try await edit(["status": "closed"], knowing: taken), 200)
         }
     }
 

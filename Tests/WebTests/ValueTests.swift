@@ -62,6 +62,7 @@ struct ValueTests {
     func tags() {
         #expect(EntityTag.list("\"a\",\"b\"", weak: false)?.map(\.text) == ["\"a\"", "\"b\""])
         #expect(EntityTag.list("W/\"a\", \"b\"", weak: false)?.map(\.text) == ["\"b\""])
+        #expect(EntityTag(version: 7, place: 12).text == "\"7-12\"")
         #expect(EntityTag.list("W/\"a\"", weak: true)?.map(\.text) == ["\"a\""])
         for text in ["", "a", "\"a", "W/", "\"a\" b", "\"", "\"a\" \"b\"", "\"a\",", ",\"a\"", "\"\u{e4}\"", "\"a b\""]
         { #expect(EntityTag.list(text, weak: true) == nil) }

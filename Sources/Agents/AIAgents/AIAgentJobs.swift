@@ -28,6 +28,7 @@ struct AgentDeletion: Sendable {
     private static let batch = 500
 
     let database: any Database
+    let now: @Sendable () -> Timestamp
 
     func run(_ job: AgentDeletionJob, _ context: JobContext) async throws {
         let scope = context.scope
@@ -42,14 +43,16 @@ struct AgentDeletion: Sendable {
     }
 
     private func releaseChannels(_ agent: AIAgent.Identifier, _ scope: OrganizationScope) async throws -> Int {
-        try await database.write(scope) { tx in
-            try ChannelStore(tx: tx, scope: scope).release(agent, limit: Self.batch)
+        let now = now()
+        return try await database.write(scope) { tx in
+            try ChannelStore(tx: tx, scope: scope).release(agent, limit: Self.batch, at: now)
         }
     }
 
     private func releaseConversations(_ agent: AIAgent.Identifier, _ scope: OrganizationScope) async throws -> Int {
-        try await database.write(scope, isolation: .readCommitted) { tx in
-            try ConversationStore(tx: tx, scope: scope).release(agent, limit: Self.batch)
+        let now = now()
+        return try await database.write(scope, isolation: .readCommitted) { tx in
+            try ConversationStore(tx: tx, scope: scope).release(agent, limit: Self.batch, at: now)
         }
     }
 }

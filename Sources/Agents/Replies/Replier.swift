@@ -209,7 +209,7 @@ struct Replier: Sendable {
         let now = now()
         guard isTransient, !context.isLastAttempt else {
             do {
-                if try await beginAnew(task, context, now) { return }
+                if try await beginAnew(task, context, because: reason, now) { return }
             } catch is ReplyInterrupted {
                 return try await giveWay(task, context)
             }
@@ -270,7 +270,12 @@ struct Replier: Sendable {
     ///
     /// - Returns: Whether there is such a message; a new job is asked for then.
     /// - Throws: `ReplyInterrupted` when the attempt does not count any more, and so neither does how it failed.
-    private func beginAnew(_ task: ReplyTask, _ context: JobContext, _ now: Timestamp) async throws -> Bool {
+    private func beginAnew(
+        _ task: ReplyTask,
+        _ context: JobContext,
+        because reason: String,
+        _ now: Timestamp
+    ) async throws -> Bool {
         let scope = context.scope
         return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
@@ -280,6 +285,12 @@ struct Replier: Sendable {
             else { return false }
             try context.finish(in: tx)
             conversation.endReply(.queued, error: nil, at: now)
+            try StreamStore(tx: tx, scope: scope).append(
+                .replyRetrying,
+                to: &conversation,
+                data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))],
+                at: now
+            )
             try ReplyJob.enqueue(tx, conversation, scope, now)
             try conversations.save(conversation)
             return true
@@ -301,6 +312,12 @@ struct Replier: Sendable {
             else { return }
             if try deservesMore(job, conversation, scope, tx) {
                 conversation.endReply(.queued, error: nil, at: now)
+                try StreamStore(tx: tx, scope: scope).append(
+                    .replyRetrying,
+                    to: &conversation,
+                    data: ["reason": .string(reason)],
+                    at: now
+                )
                 try ReplyJob.enqueue(tx, conversation, scope, now, isAnew: true)
                 return try conversations.save(conversation)
             }

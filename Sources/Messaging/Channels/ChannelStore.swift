@@ -77,15 +77,19 @@ package struct ChannelStore {
     /// Takes an agent away from at most `limit` channels.
     ///
     /// - Returns: How many there were.
-    package func release(_ agent: ID<AgentEntity>, limit: Int) throws -> Int {
-        try tx.execute(
+    package func release(_ agent: ID<AgentEntity>, limit: Int, at now: Timestamp) throws -> Int {
+        let channels: [Channel] = try tx.all(
             """
-            UPDATE channels SET ai_agent_id = NULL WHERE organization_id = \(scope.id) AND id IN (
-                SELECT id FROM channels
-                WHERE organization_id = \(scope.id) AND ai_agent_id = \(agent) LIMIT \(limit: limit)
-            )
+            SELECT \(Self.columns) FROM channels
+            WHERE organization_id = \(scope.id) AND ai_agent_id = \(agent) LIMIT \(limit: limit)
             """
         )
+        for var channel in channels {
+            channel.agentID = nil
+            channel.touch(at: now)
+            try save(channel)
+        }
+        return channels.count
     }
 
     func delete(_ id: ID<Channel>) throws {

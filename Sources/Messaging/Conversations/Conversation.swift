@@ -42,6 +42,8 @@ package struct Conversation: Sendable {
     package var agentID: ID<AgentEntity>?
     package var status: Status
     package var handler: Handler
+    /// How often it was edited, from 1; messages and answers do not count.
+    package var version: Int64
     package var epoch: Int64
     package var replyState: ReplyState
     /// Why the answer is `retrying` or `failed`, safe to show.
@@ -72,6 +74,7 @@ package struct Conversation: Sendable {
         self.agentID = agentID
         status = .active
         handler = .agent
+        version = 1
         epoch = 1
         replyState = .idle
         replyError = nil
@@ -139,6 +142,9 @@ package struct Conversation: Sendable {
         lastSequence &+= 1
         return lastSequence
     }
+
+    /// Marks an edit, of however many fields: whoever edits what they saw before is refused.
+    package mutating func raiseVersion(from old: Conversation) { version = old.version &+ 1 }
 
     /// Marks a change, so that no two versions of the row have the same time.
     package mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }

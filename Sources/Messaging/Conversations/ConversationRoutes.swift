@@ -80,6 +80,7 @@ struct ConversationBody: ResponseBody {
         try row.copyText(to: &json)
         json.key("handled_by")
         try row.copyText(to: &json)
+        row.skip()  // version
         row.skip()  // epoch
         json.key("reply_state")
         try row.copyText(to: &json)
@@ -100,6 +101,11 @@ struct ConversationBody: ResponseBody {
         try row.copyTimestamp(to: &json)
         json.endObject()
     }
+}
+
+extension Conversation {
+    /// Messages and answers move the place in the stream, so what was read before an answer came may still be edited.
+    var tag: EntityTag { EntityTag(version: version, place: lastSequence) }
 }
 
 extension NewConversation {
@@ -185,6 +191,7 @@ struct ConversationRoutes: Sendable {
                 .get,
                 "/{id}",
                 "Read a conversation",
+                "The `ETag` is `\"<version>-<stream place>\"`: edits raise the version, messages and answers move the place.",
                 permission: .conversationsRead,
                 answers: [.ok(ConversationBody.schema)],
                 problems: [.notFound("conversation")],
@@ -194,7 +201,11 @@ struct ConversationRoutes: Sendable {
                 .patch,
                 "/{id}",
                 "Change a conversation",
-                "Close it, open it again, archive it, or hand it over.",
+                """
+                Close it, open it again, archive it, or hand it over. `If-Match` compares the version of the `ETag` alone, \
+                which only edits raise: these changes, an operator who takes the conversation over by writing, and the \
+                deletion of its agent. Messages and answers that came since do not refuse a change.
+                """,
                 permission: .conversationsWrite,
                 body: ConversationChanges.schema,
                 edits: true,
@@ -224,13 +235,13 @@ struct ConversationRoutes: Sendable {
         return .created(
             ConversationBody(conversation),
             at: "/api/v1/conversations/\(conversation.id)",
-            tag: EntityTag(conversation.updatedAt)
+            tag: conversation.tag
         )
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
         let conversation = try await service.get(call.pathID("id", or: .notFound("conversation")), in: call.scope)
-        return .ok(ConversationBody(conversation), tag: EntityTag(conversation.updatedAt))
+        return .ok(ConversationBody(conversation), tag: conversation.tag)
     }
 
     private func change(_ call: OrganizationCall) async throws -> Reply {
@@ -239,9 +250,9 @@ struct ConversationRoutes: Sendable {
             call.pathID("id", or: .notFound("conversation")),
             ConversationChanges(call.body),
             in: call.scope
-        ) { updatedAt in
-            try precondition.check(EntityTag(updatedAt))
+        ) { current in
+            try precondition.check(current.tag)
         }
-        return .ok(ConversationBody(conversation), tag: EntityTag(conversation.updatedAt))
+        return .ok(ConversationBody(conversation), tag: conversation.tag)
     }
 }

@@ -102,13 +102,13 @@ package struct ConversationService: Sendable {
         _ id: Conversation.Identifier,
         _ changes: ConversationChanges,
         in scope: OrganizationScope,
-        check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
+        check: @escaping @Sendable (Conversation) throws -> Void = { _ in }
     ) async throws -> Conversation {
         let now = now()
         return try await database.changeConversation(scope) { tx in
             let conversations = ConversationStore(tx: tx, scope: scope)
             var conversation = try conversations.lock(id)
-            try check(conversation.updatedAt)
+            try check(conversation)
             let old = conversation
             // Opened first, so that it can change hands in the same step; closed last.
             if changes.status == .active { try conversation.move(to: .active, at: now) }
@@ -119,6 +119,7 @@ package struct ConversationService: Sendable {
                 conversation.touch(at: now)
             }
             guard conversation.updatedAt != old.updatedAt else { return conversation }
+            conversation.raiseVersion(from: old)
             let stream = StreamStore(tx: tx, scope: scope)
             if conversation.epoch != old.epoch, old.awaitsReply {
                 try stream.append(.replyCancelled, to: &conversation, at: now)

@@ -9,6 +9,7 @@ extension Conversation: RowDecodable {
         agentID = try row.next()
         status = try row.next()
         handler = try row.next()
+        version = try row.next()
         epoch = try row.next()
         replyState = try row.next()
         replyError = try row.next()
@@ -47,8 +48,8 @@ package struct ConversationStore {
     }
 
     static let columns: SQL = """
-        id, contact_id, channel_id, ai_agent_id, status, handled_by, epoch, reply_state, reply_error, last_sequence,
-        exclusive, external_id, metadata, last_message_at, created_at, updated_at
+        id, contact_id, channel_id, ai_agent_id, status, handled_by, version, epoch, reply_state, reply_error,
+        last_sequence, exclusive, external_id, metadata, last_message_at, created_at, updated_at
         """
 
     static func find(_ id: Conversation.Identifier, in scope: OrganizationScope) -> Query<Conversation?> {
@@ -98,7 +99,7 @@ package struct ConversationStore {
                 try ConversationBody.write(row: &row, to: &json)
             } cursor: { row in
                 Cursor(
-                    time: try Timestamp(column: 14, of: row.source),
+                    time: try Timestamp(column: 15, of: row.source),
                     id: try Conversation.Identifier(column: 0, of: row.source)
                 )
             }
@@ -110,8 +111,8 @@ package struct ConversationStore {
             """
             INSERT INTO conversations (organization_id, \(Self.columns))
             VALUES (\(scope.id), \(conversation.id), \(conversation.contactID), \(conversation.channelID),
-                \(conversation.agentID), \(conversation.status), \(conversation.handler), \(conversation.epoch),
-                \(conversation.replyState), \(conversation.replyError), \(conversation.lastSequence),
+                \(conversation.agentID), \(conversation.status), \(conversation.handler), \(conversation.version),
+                \(conversation.epoch), \(conversation.replyState), \(conversation.replyError), \(conversation.lastSequence),
                 \(conversation.exclusive), \(conversation.externalID), \(conversation.metadata),
                 \(conversation.lastMessageAt), \(conversation.createdAt), \(conversation.updatedAt))
             """,
@@ -122,23 +123,26 @@ package struct ConversationStore {
     package func save(_ conversation: Conversation) throws {
         try tx.run(
             """
-            UPDATE conversations SET status = \(conversation.status), handled_by = \(conversation.handler), epoch = \(conversation.epoch),
-                reply_state = \(conversation.replyState), reply_error = \(conversation.replyError),
-                last_sequence = \(conversation.lastSequence), metadata = \(conversation.metadata),
-                last_message_at = \(conversation.lastMessageAt), updated_at = \(conversation.updatedAt)
+            UPDATE conversations SET status = \(conversation.status), handled_by = \(conversation.handler),
+                version = \(conversation.version), epoch = \(conversation.epoch), reply_state = \(conversation.replyState),
+                reply_error = \(conversation.replyError), last_sequence = \(conversation.lastSequence),
+                metadata = \(conversation.metadata), last_message_at = \(conversation.lastMessageAt),
+                updated_at = \(conversation.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(conversation.id)
             """,
             violations: Self.violations(conversation)
         )
     }
 
-    /// Takes an agent away from at most `limit` conversations.
+    /// Takes an agent away from at most `limit` conversations, which is an edit of each.
     ///
     /// - Returns: How many there were.
-    package func release(_ agent: ID<AgentEntity>, limit: Int) throws -> Int {
+    package func release(_ agent: ID<AgentEntity>, limit: Int, at now: Timestamp) throws -> Int {
         try tx.execute(
             """
-            UPDATE conversations SET ai_agent_id = NULL WHERE organization_id = \(scope.id) AND id IN (
+            UPDATE conversations SET ai_agent_id = NULL, version = version + 1,
+                updated_at = CASE WHEN updated_at < \(now) THEN \(now) ELSE updated_at END
+            WHERE organization_id = \(scope.id) AND id IN (
                 SELECT id FROM conversations
                 WHERE organization_id = \(scope.id) AND ai_agent_id = \(agent) LIMIT \(limit: limit)
             )

@@ -62,6 +62,7 @@ package struct MessageService: Sendable {
             try stream.append(.messageCreated, to: &conversation, message: message.id, at: now)
             let sequence = conversation.lastSequence
             if conversation.handler != old.handler {
+                conversation.raiseVersion(from: old)
                 if old.awaitsReply { try stream.append(.replyCancelled, to: &conversation, at: now) }
                 try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
                 try tx.record(.conversationUpdated(conversation, from: old), in: scope, now: now)

@@ -10,10 +10,25 @@ package struct EntityTag: Sendable, Hashable {
         text = "\"\(String(updatedAt.milliseconds, radix: 16))\""
     }
 
+    /// The tag of a resource that also changes by what is no edit: `"<version>-<place>"`.
+    ///
+    /// `If-None-Match` compares the whole tag, `If-Match` the version alone.
+    ///
+    /// - Parameters:
+    ///   - version: Raised by edits.
+    ///   - place: Moved by every other change.
+    package init(version: Int64, place: Int64) { text = "\"\(version)-\(place)\"" }
+
     /// The tag of something that is the same as long as its hash is.
     package init(hash: String) { text = "\"\(hash)\"" }
 
     private init(text: String) { self.text = text }
+
+    /// What edits change of it: the version with its hyphen, or the whole text of a tag without one.
+    private var edition: Substring { text.firstIndex(of: "-").map { text[...$0] } ?? text[...] }
+
+    /// Whether nobody has edited the resource between the two states.
+    func isSameEdition(as other: EntityTag) -> Bool { edition == other.edition }
 
     /// The tags of a list such as `"a", W/"b"`; nil when it is none.
     ///
@@ -43,7 +58,7 @@ package enum Precondition: Sendable, Hashable {
     case none
     /// `*`: any state of it will do.
     case exists
-    /// One of these; an empty list fits no state.
+    /// One of these, but for what is no edit; an empty list fits no state.
     case matches([EntityTag])
 
     init(ifMatch header: String?) {
@@ -62,7 +77,7 @@ package enum Precondition: Sendable, Hashable {
     ///
     /// Belongs inside the transaction of the change.
     package func check(_ current: EntityTag) throws(Problem) {
-        guard case .matches(let tags) = self, !tags.contains(current) else { return }
+        guard case .matches(let tags) = self, !tags.contains(where: current.isSameEdition) else { return }
         throw Problem(
             .preconditionFailed,
             "request.precondition_failed",

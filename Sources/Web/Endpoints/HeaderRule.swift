@@ -44,7 +44,7 @@ enum HeaderRule: Sendable {
     var meaning: String {
         switch self {
         case .idempotencyKey: "Names this request, so that it can be sent again without being done again."
-        case .ifMatch: "The `ETag` of the state that you know; the change is refused if it is another one by now."
+        case .ifMatch: "The `ETag` of the state that you know; the change is refused if it has been edited since."
         case .ifNoneMatch: "The `ETag` of the state that you have; answered with 304 if it is still that."
         case .lastEventID: "The last event of a stream that broke off."
         }

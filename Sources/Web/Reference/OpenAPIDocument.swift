@@ -200,7 +200,10 @@ struct OpenAPIDocument {
             "RateLimit-Remaining": header("Requests that are left.", count),
             "RateLimit-Reset": header("Seconds until all are available again.", count),
             "Retry-After": header("Seconds to wait before the next try.", count),
-            "ETag": header("Names this state of the resource, for `If-Match` and `If-None-Match`.", text),
+            "ETag": header(
+                "Names this state of the resource, for `If-None-Match` and, as far as edits go, `If-Match`.",
+                text
+            ),
             "Location": header("The path of what was created.", text),
             "WWW-Authenticate": header("`Bearer`.", text),
             "Idempotency-Replayed": header("`true` when this is the kept answer of an earlier request.", text),
