@@ -1,4 +1,4 @@
-import Events
+package import Events
 import Jobs
 package import Kernel
 package import Storage
@@ -6,6 +6,7 @@ package import Web
 
 /// The face of the foundations: the queue, the feed and what Web keeps.
 package struct PlatformModule: Module {
+    package static let events = JobEvents.all
     package static let permissions = [
         PermissionGrant(.jobsRead, to: .admins), PermissionGrant(.jobsWrite, to: .admins),
     ]

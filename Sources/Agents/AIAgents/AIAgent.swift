@@ -86,7 +86,7 @@ package enum AgentEvents {
     package static let replyFailed = EventType(
         "reply.failed",
         resource: "conversation",
-        "All attempts to answer a contact failed.",
+        "A contact will not be answered unless a person acts: all attempts failed, or no agent is active.",
         data: .object([.required("conversation_id", .uuid), .required("reason", .string(0...2_000))]),
         example: ["conversation_id": .string(id), "reason": "the model provider did not answer in time"]
     )

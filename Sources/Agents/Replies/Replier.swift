@@ -80,6 +80,7 @@ struct Replier: Sendable {
                     )
                     conversation.endReply(agent == nil ? .failed : .idle, error: reason, at: now)
                     try conversations.save(conversation)
+                    if let reason { try tx.record(.replyFailed(conversation.id, reason), in: scope, now: now) }
                 }
                 try context.finish(in: tx)
                 return nil

@@ -1,3 +1,4 @@
+import Events
 package import Kernel
 package import Storage
 
@@ -101,13 +102,13 @@ package struct JobService: Sendable {
     ) async throws {
         let now = now()
         try await database.write(in: scope, isolation: .serializable) { tx in
-            let lane: Lane? = try tx.value(
+            let job = try tx.rows(
                 """
-                SELECT lane FROM jobs
+                SELECT lane, kind FROM jobs
                 WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'
                 """
-            )
-            guard let lane else { throw JobError.unknown(id) }
+            ) { row in (lane: try row.next(Lane.self), kind: try row.next(String.self)) }.first
+            guard let job else { throw JobError.unknown(id) }
             try tx.execute(
                 """
                 UPDATE jobs SET state = 'ready', attempt = 0, run_at = \(now), updated_at = \(now)
@@ -115,7 +116,8 @@ package struct JobService: Sendable {
                 """,
                 violations: [.unique("jobs_organization_id_kind_unique_key_key", JobError.duplicate(id))]
             )
-            tx.signal(.jobs(lane))
+            try record(.job(JobEvents.retried, id, kind: job.kind), in: scope, now, tx)
+            tx.signal(.jobs(job.lane))
         }
     }
 
@@ -124,11 +126,26 @@ package struct JobService: Sendable {
         of organization: ID<OrganizationEntity>,
         in scope: DataScope
     ) async throws {
+        let now = now()
         try await database.write(in: scope, isolation: .serializable) { tx in
-            let deleted = try tx.execute(
-                "DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'"
+            let kind: String? = try tx.value(
+                """
+                DELETE FROM jobs WHERE organization_id = \(organization) AND id = \(id) AND state = 'quarantined'
+                RETURNING kind
+                """
             )
-            guard deleted == 1 else { throw JobError.unknown(id) }
+            guard let kind else { throw JobError.unknown(id) }
+            try record(.job(JobEvents.discarded, id, kind: kind), in: scope, now, tx)
         }
+    }
+
+    private func record(
+        _ event: Event,
+        in scope: DataScope,
+        _ now: Timestamp,
+        _ tx: any Transaction
+    ) throws {
+        guard case .organization(let scope) = scope else { return }
+        try tx.record(event, in: scope, now: now)
     }
 }

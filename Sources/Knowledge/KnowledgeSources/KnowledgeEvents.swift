@@ -6,10 +6,14 @@ package enum KnowledgeEvents {
 
     package static let created = type("created", "A knowledge source was added; training follows.")
     package static let trained = type("trained", "A knowledge source is ready to be searched.")
+    package static let retrainingRequested = type(
+        "retraining_requested",
+        "A knowledge source is to be cut and embedded again."
+    )
     package static let failed = type("failed", "Training of a knowledge source failed for good.")
     package static let deleted = type("deleted", "A knowledge source and its chunks were deleted.")
 
-    package static let all = [created, trained, failed, deleted]
+    package static let all = [created, trained, retrainingRequested, failed, deleted]
 
     private static func type(_ fact: String, _ summary: String) -> EventType {
         EventType(

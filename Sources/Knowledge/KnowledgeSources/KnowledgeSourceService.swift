@@ -74,6 +74,7 @@ package struct KnowledgeSourceService: Sendable {
             source.touch(at: now)
             try sources.save(source)
             try tx.enqueue(TrainingJob(source: id), in: scope, uniqueKey: id.description, now: now)
+            try tx.record(.knowledge(KnowledgeEvents.retrainingRequested, source), in: scope, now: now)
             return source
         }
     }
