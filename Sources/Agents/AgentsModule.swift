@@ -33,7 +33,7 @@ package struct AgentsModule: Sendable {
         entitlements: Entitlements,
         now: @escaping @Sendable () -> Timestamp
     ) {
-        agents = AIAgentService(database: database, now: now)
+        agents = AIAgentService(database: database, model: model, now: now)
         deletion = AgentDeletion(database: database, now: now)
         replier = Replier(
             database: database,

@@ -196,6 +196,15 @@ struct ProviderExtractiveTests {
         #expect(completion.usage.output == TokenEstimate.tokens(in: pieces.current.joined()))
         #expect(completion.reason == .stop)
         #expect(completion.model == "built-in extractive")
+
+        var named = request
+        named.model = "built-in extractive"
+        #expect(try await ExtractiveModel().reply(to: named) { _ in } == completion)
+        named.model = "gpt-4"
+        #expect(ExtractiveModel().offers("built-in extractive") && !ExtractiveModel().offers("gpt-4"))
+        await #expect(throws: ProviderError(.badRequest("unknown model"), provider: "builtin")) {
+            try await ExtractiveModel().reply(to: named) { _ in }
+        }
     }
 
     @Test(

@@ -63,6 +63,12 @@ struct ValueTests {
         #expect(EntityTag.list("\"a\",\"b\"", weak: false)?.map(\.text) == ["\"a\"", "\"b\""])
         #expect(EntityTag.list("W/\"a\", \"b\"", weak: false)?.map(\.text) == ["\"b\""])
         #expect(EntityTag(version: 7, place: 12).text == "\"7-12\"")
+        #expect(EntityTag(Timestamp(milliseconds: 255), showing: "gpt").text == "\"ff-677074\"")
+        for (known, isFine) in [("7-12", true), ("7-1", true), ("7", false), ("77-12", false), ("6-12", false)] {
+            let condition = Precondition(ifMatch: "\"x\", \"\(known)\"")
+            let isMatch = (try? condition.check(EntityTag(version: 7, place: 12))) != nil
+            #expect(isMatch == isFine, "\(known)")
+        }
         #expect(EntityTag.list("W/\"a\"", weak: true)?.map(\.text) == ["\"a\""])
         for text in ["", "a", "\"a", "W/", "\"a\" b", "\"", "\"a\" \"b\"", "\"a\",", ",\"a\"", "\"\u{e4}\"", "\"a b\""]
         { #expect(EntityTag.list(text, weak: true) == nil) }

@@ -6,12 +6,11 @@ import Storage
 package struct AIAgent: Sendable {
     package typealias Identifier = ID<AgentEntity>
 
-    package static let defaultModel = "gpt-4"
-
     package let id: Identifier
     package var name: String
     package var instructions: String
-    package var model: String
+    /// As its provider names it; nil: the model of the installation.
+    package var model: String?
     package var settings: AgentSettings
     package var isActive: Bool
     package let createdAt: Timestamp
@@ -52,7 +51,7 @@ package struct AgentSettings: Sendable, Hashable {
 package struct NewAIAgent: Sendable {
     package let name: String
     package var instructions = ""
-    package var model = AIAgent.defaultModel
+    package var model: String?
     package var settings = AgentSettings([:])
     package var isActive = true
 
@@ -62,17 +61,28 @@ package struct NewAIAgent: Sendable {
 package struct AIAgentChanges: Sendable {
     package var name: String?
     package var instructions: String?
-    package var model: String?
+    /// `.some(nil)` goes back to the model of the installation.
+    package var model: String??
     package var settings: AgentSettings?
     package var isActive: Bool?
 }
 
 package enum AIAgentError: ProblemConvertible {
     case unknown(AIAgent.Identifier)
+    case modelUnavailable
 
     package var problem: Problem {
         switch self {
         case .unknown: .notFound("agent")
+        case .modelUnavailable:
+            Problem(
+                .unprocessable,
+                "agent.model_unavailable",
+                "This installation has no such model. Without a model the agent answers with the installation's own.",
+                errors: [
+                    FieldError(pointer: "/model", code: "unavailable", detail: "is not a model of this installation")
+                ]
+            )
         }
     }
 }

@@ -5,8 +5,12 @@ import Web
 /// An agent as the API shows it.
 struct AIAgentBody: ResponseBody {
     let agent: AIAgent
+    let modelInUse: String
 
-    init(_ agent: AIAgent) { self.agent = agent }
+    init(_ agent: AIAgent, modelInUse: String) {
+        self.agent = agent
+        self.modelInUse = modelInUse
+    }
 
     static let schema = Schema.named(
         "AIAgent",
@@ -14,7 +18,8 @@ struct AIAgentBody: ResponseBody {
             .required("id", .uuid),
             .required("name", .string(1...120)),
             .required("instructions", .string(0...32_000)),
-            .required("model", .string(1...200)),
+            .required("model", .nullable(.string(1...200)), "The model it asks for; null: the installation's."),
+            .required("model_in_use", .string(1...200), "The name of the model that answers now."),
             .required("settings", AgentSettings.schema),
             .required("is_active", .boolean),
             .required("created_at", .dateTime),
@@ -32,6 +37,8 @@ struct AIAgentBody: ResponseBody {
         json.value(agent.instructions)
         json.key("model")
         json.value(agent.model)
+        json.key("model_in_use")
+        json.value(modelInUse)
         json.key("settings")
         json.value(agent.settings.json)
         json.key("is_active")
@@ -52,9 +59,11 @@ private let instructionsProperty = Schema.Property.optional(
 )
 private let modelProperty = Schema.Property.optional(
     "model",
-    .string(1...200, [.singleLine, .notBlank]),
-    "The name that the provider knows. Without a provider the built-in extractive model answers whatever this says.",
-    default: .string(AIAgent.defaultModel)
+    .nullable(.string(1...200, [.singleLine, .notBlank])),
+    """
+    A model by the name that the provider knows, asked for as it is; null: the installation's model. Without a provider \
+    there is no other one than `\(ExtractiveModel.modelName)`.
+    """
 )
 
 extension NewAIAgent {
@@ -71,7 +80,7 @@ extension NewAIAgent {
     init(_ body: JSON) {
         self.init(name: body["name"]?.string ?? "")
         instructions = body["instructions"]?.string ?? ""
-        model = body["model"]?.string ?? AIAgent.defaultModel
+        model = body["model"]?.string
         settings = AgentSettings(body["settings"] ?? [:])
         isActive = body["is_active"]?.bool ?? true
     }
@@ -83,7 +92,7 @@ extension AIAgentChanges {
         .object([
             .optional("name", .string(1...120, [.singleLine, .notBlank])),
             instructionsProperty,
-            .optional("model", .string(1...200, [.singleLine, .notBlank])),
+            modelProperty,
             .optional("settings", AgentSettings.schema, "Replaces the settings."),
             .optional("is_active", .boolean),
         ])
@@ -92,10 +101,18 @@ extension AIAgentChanges {
     init(_ body: JSON) {
         name = body["name"]?.string
         instructions = body["instructions"]?.string
-        model = body["model"]?.string
+        model = body["model"].map(\.string)
         settings = body["settings"].map(AgentSettings.init)
         isActive = body["is_active"]?.bool
     }
+}
+
+extension ProblemKind {
+    fileprivate static let modelUnavailable = ProblemKind(
+        .unprocessable,
+        "agent.model_unavailable",
+        "The installation has no such model."
+    )
 }
 
 struct AIAgentRoutes: Sendable {
@@ -120,6 +137,7 @@ struct AIAgentRoutes: Sendable {
                 permission: .agentsWrite,
                 body: NewAIAgent.schema,
                 answers: [.created(AIAgentBody.schema)],
+                problems: [.modelUnavailable],
                 use: create
             )
             Endpoint.organization(
@@ -139,7 +157,7 @@ struct AIAgentRoutes: Sendable {
                 body: AIAgentChanges.schema,
                 edits: true,
                 answers: [.ok(AIAgentBody.schema)],
-                problems: [.notFound("agent")],
+                problems: [.notFound("agent"), .modelUnavailable],
                 use: change
             )
             Endpoint.organization(
@@ -155,21 +173,31 @@ struct AIAgentRoutes: Sendable {
         }
     }
 
+    private func body(_ agent: AIAgent) -> AIAgentBody {
+        AIAgentBody(agent, modelInUse: service.modelInUse(by: agent))
+    }
+
+    /// The installation's model may be another one after a restart, and the body shows it.
+    private func tag(_ agent: AIAgent) -> EntityTag {
+        agent.model == nil
+            ? EntityTag(agent.updatedAt, showing: service.modelInUse(by: agent)) : EntityTag(agent.updatedAt)
+    }
+
     private func list(_ call: OrganizationCall) async throws -> Reply {
         .page(
             try await service.list(isActive: call.query("is_active")?.bool, call.page, in: call.scope)
-                .map(AIAgentBody.init)
+                .map(body)
         )
     }
 
     private func create(_ call: OrganizationCall) async throws -> Reply {
         let agent = try await service.create(NewAIAgent(call.body), in: call.scope)
-        return .created(AIAgentBody(agent), at: "/api/v1/ai-agents/\(agent.id)", tag: EntityTag(agent.updatedAt))
+        return .created(body(agent), at: "/api/v1/ai-agents/\(agent.id)", tag: tag(agent))
     }
 
     private func show(_ call: OrganizationCall) async throws -> Reply {
         let agent = try await service.get(call.pathID("id", or: .notFound("agent")), in: call.scope)
-        return .ok(AIAgentBody(agent), tag: EntityTag(agent.updatedAt))
+        return .ok(body(agent), tag: tag(agent))
     }
 
     private func change(_ call: OrganizationCall) async throws -> Reply {
@@ -178,10 +206,10 @@ struct AIAgentRoutes: Sendable {
             call.pathID("id", or: .notFound("agent")),
             AIAgentChanges(call.body),
             in: call.scope
-        ) { updatedAt in
-            try precondition.check(EntityTag(updatedAt))
+        ) { current in
+            try precondition.check(tag(current))
         }
-        return .ok(AIAgentBody(agent), tag: EntityTag(agent.updatedAt))
+        return .ok(body(agent), tag: tag(agent))
     }
 
     private func delete(_ call: OrganizationCall) async throws -> Reply {

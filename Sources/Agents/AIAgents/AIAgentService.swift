@@ -5,9 +5,14 @@ package import Storage
 
 package struct AIAgentService: Sendable {
     let database: any Database
+    let model: any LanguageModel
     let now: @Sendable () -> Timestamp
 
+    /// The name of the model that the agent answers with.
+    package func modelInUse(by agent: AIAgent) -> String { agent.model ?? model.name }
+
     package func create(_ new: NewAIAgent, in scope: OrganizationScope) async throws -> AIAgent {
+        try requireModel(new.model)
         let now = now()
         let agent = AIAgent(
             id: ID(),
@@ -42,23 +47,26 @@ package struct AIAgentService: Sendable {
         _ id: AIAgent.Identifier,
         _ changes: AIAgentChanges,
         in scope: OrganizationScope,
-        check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
+        check: @escaping @Sendable (AIAgent) throws -> Void = { _ in }
     ) async throws -> AIAgent {
         let now = now()
         return try await database.write(scope) { tx in
             let agents = AIAgentStore(tx: tx, scope: scope)
             let old = try agents.get(id)
-            try check(old.updatedAt)
+            try check(old)
             var agent = old
             if let name = changes.name { agent.name = name }
             if let instructions = changes.instructions { agent.instructions = instructions }
-            if let model = changes.model { agent.model = model }
+            if let model = changes.model {
+                try requireModel(model)
+                agent.model = model
+            }
             if let settings = changes.settings { agent.settings = settings }
             if let isActive = changes.isActive { agent.isActive = isActive }
             let changed = JSON.changes([
                 .of("name", .string(old.name), .string(agent.name)),
                 .of("instructions", .string(old.instructions), .string(agent.instructions)),
-                .of("model", .string(old.model), .string(agent.model)),
+                .of("model", old.model.map(JSON.string) ?? .null, agent.model.map(JSON.string) ?? .null),
                 .of("settings", old.settings.json, agent.settings.json),
                 .of("is_active", .bool(old.isActive), .bool(agent.isActive)),
             ])
@@ -79,6 +87,10 @@ package struct AIAgentService: Sendable {
             try tx.enqueue(AgentDeletionJob(agent: id), in: scope, now: now)
             try tx.record(.agent(AgentEvents.deleted, agent), in: scope, now: now)
         }
+    }
+
+    private func requireModel(_ name: String?) throws(AIAgentError) {
+        if let name, !model.offers(name) { throw .modelUnavailable }
     }
 
     /// Whether the organization has an agent; for those who name one.

@@ -16,10 +16,15 @@ package struct ExtractiveModel: LanguageModel {
 
     package init() {}
 
+    package func offers(_ name: String) -> Bool { name == self.name }
+
     package func reply(
         to request: ModelRequest,
         deliver: @escaping @Sendable (String) async throws -> Void
     ) async throws -> ModelCompletion {
+        if let model = request.model, !offers(model) {
+            throw ProviderError(.badRequest("unknown model"), provider: "builtin")
+        }
         let answer = Self.answer(to: request)
         for piece in Self.pieces(of: answer) {
             if Task.isCancelled { throw ProviderError(.cancelled, provider: "builtin") }

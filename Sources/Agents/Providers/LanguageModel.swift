@@ -6,7 +6,14 @@ package import Kernel
 /// asks does the retrying, because it knows what the contact has already seen.
 package protocol LanguageModel: Sendable {
     /// What the API and the dashboard call it: `gpt-4o-mini`, `built-in extractive`.
+    ///
+    /// The one that answers where a request names none.
     var name: String { get }
+
+    /// Whether requests may name a model so.
+    ///
+    /// No promise that there is one where only a provider knows: it refuses the request then.
+    func offers(_ name: String) -> Bool
 
     /// Writes one answer, handing over each piece of text as it comes.
     ///
@@ -14,7 +21,7 @@ package protocol LanguageModel: Sendable {
     /// throws, or the task is cancelled, the call is ended upstream.
     ///
     /// - Returns: How the answer ended, after all of its text was delivered.
-    /// - Throws: `ProviderError`, or what `deliver` throws.
+    /// - Throws: `ProviderError`, also for a model that cannot be had, in whose place no other one answers; or what `deliver` throws.
     func reply(
         to request: ModelRequest,
         deliver: @escaping @Sendable (_ text: String) async throws -> Void
@@ -25,7 +32,7 @@ package protocol LanguageModel: Sendable {
 package struct ModelRequest: Sendable {
     /// Whose work it is; nil for the platform's own.
     package var organization: ID<OrganizationEntity>?
-    /// A model of the provider's; nil takes the one that it was configured with.
+    /// A model of the provider's, asked for as it is; nil takes the one that was configured.
     package var model: String?
     /// The agent's own instructions, written by its organization.
     package var instructions: String

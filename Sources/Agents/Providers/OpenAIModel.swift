@@ -70,6 +70,8 @@ package struct OpenAICompatibleModel: LanguageModel {
         self.configuration = configuration
     }
 
+    package func offers(_ name: String) -> Bool { true }
+
     package func reply(
         to request: ModelRequest,
         deliver: @escaping @Sendable (String) async throws -> Void

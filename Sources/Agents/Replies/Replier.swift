@@ -123,7 +123,7 @@ struct Replier: Sendable {
         let remaining = max(.seconds(1), context.deadline - now() - .seconds(5))
         let request = ModelRequest(
             organization: context.scope.id,
-            model: task.agent.model == AIAgent.defaultModel ? nil : task.agent.model,
+            model: task.agent.model,
             instructions: task.agent.instructions,
             messages: task.modelMessages,
             passages: passages,

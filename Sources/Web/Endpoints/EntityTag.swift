@@ -10,6 +10,14 @@ package struct EntityTag: Sendable, Hashable {
         text = "\"\(String(updatedAt.milliseconds, radix: 16))\""
     }
 
+    /// The tag of a resource that keeps the time of its last change, and whose body shows a setting of the installation.
+    ///
+    /// `If-None-Match` compares both, `If-Match` the time alone.
+    package init(_ updatedAt: Timestamp, showing setting: String) {
+        let shown = setting.utf8.map { String($0, radix: 16) }.joined()
+        text = "\"\(String(updatedAt.milliseconds, radix: 16))-\(shown)\""
+    }
+
     /// The tag of a resource that also changes by what is no edit: `"<version>-<place>"`.
     ///
     /// `If-None-Match` compares the whole tag, `If-Match` the version alone.
@@ -24,7 +32,7 @@ package struct EntityTag: Sendable, Hashable {
 
     private init(text: String) { self.text = text }
 
-    /// What edits change of it: the version with its hyphen, or the whole text of a tag without one.
+    /// What edits change of it: all up to the hyphen, or the whole text of a tag without one.
     private var edition: Substring { text.firstIndex(of: "-").map { text[...$0] } ?? text[...] }
 
     /// Whether nobody has edited the resource between the two states.
