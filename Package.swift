@@ -192,6 +192,11 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "EventsTests",
+            dependencies: ["Kernel", "Storage", "Schema", "Events", "TestKit"],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "JobsTests",
             dependencies: ["Kernel", "Storage", "Schema", "Events", "Jobs", "TestKit", logging],
             swiftSettings: strict
