@@ -18,7 +18,6 @@ package struct MessagingModule: Sendable {
     package let contacts: ContactService
     package let conversations: ConversationService
     package let messages: MessageService
-    package let stream: ConversationStream
 
     /// - Parameters:
     ///   - requestReply: Makes an answer due, in the transaction that stores a contact's message.
@@ -40,20 +39,19 @@ package struct MessagingModule: Sendable {
             now: now
         )
         messages = MessageService(database: database, requestReply: requestReply, now: now)
-        stream = ConversationStream(database: database)
     }
 
     package var endpoints: [Endpoint] {
         [
             ChannelRoutes(service: channels).endpoints, ContactRoutes(service: contacts).endpoints,
             ConversationRoutes(service: conversations).endpoints,
-            MessageRoutes(service: messages, stream: stream).endpoints,
+            MessageRoutes(service: messages).endpoints,
         ].flatMap(\.endpoints)
     }
 
     package static var events: [EventType] { MessagingEvents.all }
 
-    package var purges: [Purge] { [StreamStore.purge] }
+    package var purges: [Purge] { [Conversation.stream.purge] }
 
     package static var permissions: [PermissionGrant] {
         [

@@ -41,7 +41,7 @@ struct AnswerTests {
             let resumed = try await owner.events(
                 "GET",
                 "/api/v1/conversations/\(conversation)/events",
-                headers: ["last-event-id": String(middle.id)]
+                headers: ["last-event-id": middle.eventID]
             ) { $0.kind == "reply.completed" }
             #expect(resumed.map(\.id) == events.map(\.id).filter { $0 > middle.id })
 

@@ -30,11 +30,11 @@ struct GivenUpTests {
                 let jobs = try await owner.get("/api/v1/jobs/quarantined")
                 let job = try #require(jobs.json["data"]?.array?.first)
                 #expect(job["kind"]?.string == "reply.generate")
-                let last = try #require(events.last?.id)
+                let last = try #require(events.last?.eventID)
                 async let answer = owner.events(
                     "GET",
                     "/api/v1/conversations/\(conversation)/events",
-                    headers: ["last-event-id": String(last)]
+                    headers: ["last-event-id": last]
                 ) { $0.kind == "reply.completed" }
                 let retried = try await owner.post("/api/v1/jobs/\(job["id"]?.string ?? "")/retry")
                 #expect(retried.status == 204)

@@ -265,11 +265,7 @@ struct ServerClient: Sendable {
         var events: [TestEvent] = []
         for try await chunk in response.body {
             for event in try parser.read(chunk.readableBytesView) {
-                let event = TestEvent(
-                    id: event.id.flatMap { Int64($0) } ?? -1,
-                    kind: event.name,
-                    data: (try? JSON(parsing: event.data)) ?? .null
-                )
+                let event = TestEvent(event)
                 events.append(event)
                 if isEnough(event) { return events }
             }

@@ -63,9 +63,19 @@ struct TestReply: Sendable {
 
 /// One event of a stream, as a client reads it.
 struct TestEvent: Sendable {
-    let id: Int64
+    /// As a client sends it back: `3f0c91ab-12`.
+    let eventID: String
     let kind: String
     let data: JSON
+
+    init(_ event: ServerSentEvent) {
+        eventID = event.id ?? ""
+        kind = event.name
+        data = (try? JSON(parsing: event.data)) ?? .null
+    }
+
+    /// The place in the stream of its conversation; -1 when there is none.
+    var id: Int64 { eventID.split(separator: "-").last.flatMap { Int64($0) } ?? -1 }
 }
 
 /// A caller with a token.
@@ -138,11 +148,7 @@ struct TestClient: Sendable {
         var events: [TestEvent] = []
         for try await chunk in response.body {
             for event in try parser.read(chunk.readableBytesView) {
-                let event = TestEvent(
-                    id: event.id.flatMap { Int64($0) } ?? -1,
-                    kind: event.name,
-                    data: (try? JSON(parsing: event.data)) ?? .null
-                )
+                let event = TestEvent(event)
                 events.append(event)
                 if isEnough(event) { return events }
             }

@@ -1,3 +1,4 @@
+import Events
 import HTTPTypes
 import Kernel
 import Storage
@@ -41,7 +42,6 @@ extension NewMessage {
 
 struct MessageRoutes: Sendable {
     let service: MessageService
-    let stream: ConversationStream
 
     var endpoints: EndpointGroup {
         EndpointGroup("/api/v1", tag: "Messages") {
@@ -112,17 +112,25 @@ struct MessageRoutes: Sendable {
                 "/conversations/{id}/events",
                 "Follow a conversation",
                 """
-                Server-sent events. Each has an `id`; a client that comes back with it in `Last-Event-ID` (or in `after`) \
-                misses nothing. Without either the stream begins now.
+                Server-sent events. Each has an `id`, `3f0c91ab-12`; a client that comes back with it in `Last-Event-ID` (or in \
+                `after`) misses nothing. Without either the stream begins now.
+
+                Events are kept for a day. Where some are missing, `stream.reset` comes in their place: read the conversation \
+                and its messages anew, then go on. It holds `last_event_id`, the place after which the stream goes on, and a \
+                `reason`: `purged` (the stream goes on with the oldest event that is still there), `unknown` (the id is none of \
+                this conversation; the stream goes on from now) or `ahead` (the id is beyond the newest event; likewise).
                 """,
                 permission: .conversationsRead,
                 query: [
-                    .optional("after", .integer(0...Int64.max), "The id of the last event that was seen; 0 for all.")
+                    .optional(
+                        "after",
+                        .oneOf([.integer(0...Int64.max), .string(10...28, .singleLine)]),
+                        "The id of the last event that was seen, or a `last_event_id`; 0 for all."
+                    )
                 ],
                 answers: [
                     .events(
-                        "`message.created`, `reply.started`, `reply.delta`, `reply.completed`, `reply.retrying`, "
-                            + "`reply.failed`, `reply.cancelled`, `conversation.updated`."
+                        LiveStream<Conversation>.names.map { "`\($0)`" }.joined(separator: ", ") + "."
                     )
                 ],
                 problems: [.notFound("conversation")],
@@ -147,15 +155,17 @@ struct MessageRoutes: Sendable {
             at: "/api/v1/conversations/\(id)/messages/\(posted.message.id)"
         )
         guard call.acceptsEvents else { return created }
-        let stream = stream
-        let scope = call.scope
+        let (service, scope) = (service, call.scope)
         return .events(status: .created, replay: created) { writer in
             // An answer that had begun before is one to an earlier message, so its end is not the end of this stream.
             let hasBegun = Mutex(false)
             // The stream begins with the message itself, so that a client learns its id.
-            try await stream.follow(id, in: scope, after: posted.sequence - 1) { entry in
+            let start = StreamStart(after: posted.sequence - 1)
+            try await service.follow(id, from: start, in: scope) { item in
+                try await writer.send(StreamEvent(item))
+                // The end of the answer may be among what is missing.
+                guard case .entry(let entry) = item else { return false }
                 if entry.kind == .replyStarted { hasBegun.withLock { $0 = true } }
-                try await writer.send(entry.event)
                 let isOver = entry.kind == .replyCompleted ? hasBegun.withLock { $0 } : entry.kind.endsReply
                 return posted.expectsReply && !isOver
             }
@@ -175,22 +185,27 @@ struct MessageRoutes: Sendable {
 
     private func follow(_ call: OrganizationCall) async throws -> Reply {
         let id: Conversation.Identifier = try call.pathID("id", or: .notFound("conversation"))
-        let current = try await service.lastSequence(of: id, in: call.scope)
-        let resumed = call.lastEventID.flatMap { Int64($0) }.flatMap { $0 >= 0 ? $0 : nil }
-        let after = resumed ?? call.query("after")?.int ?? current
-        let stream = stream
-        let scope = call.scope
+        let after = call.query("after").map { $0.string ?? $0.text }
+        if let after, StreamPlace(after) == nil {
+            throw Problem.invalid([
+                FieldError(pointer: "?after", code: "format", detail: "must be the id of an event of the stream")
+            ])
+        }
+        // A client that comes back sends the header beside the address with which it began.
+        let place = call.lastEventID ?? after
+        let (service, scope) = (service, call.scope)
+        let start = try await service.start(of: id, after: place, in: scope)
         return .events { writer in
-            try await stream.follow(id, in: scope, after: after) { entry in
-                try await writer.send(entry.event)
+            try await service.follow(id, from: start, in: scope) { item in
+                try await writer.send(StreamEvent(item))
                 return true
             }
         }
     }
 }
 
-extension StreamEntry {
-    var event: StreamEvent {
-        StreamEvent(id: String(sequence), event: kind.rawValue, data: String(decoding: data, as: UTF8.self))
+extension StreamEvent {
+    fileprivate init(_ item: LiveStream<Conversation>.Item) {
+        self.init(id: item.id.description, event: item.name, data: String(decoding: item.data, as: UTF8.self))
     }
 }

@@ -90,14 +90,33 @@ package struct MessageService: Sendable {
     /// The sequence of the newest entry of a conversation's stream.
     func lastSequence(of id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Int64 {
         let sequence = try await database.fetch(
-            .value(
-                "SELECT last_sequence FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)",
-                as: Int64.self
-            ),
+            Conversation.stream.newest(of: id, in: scope),
             in: scope
         )
         guard let sequence else { throw ConversationError.unknown(id) }
         return sequence
+    }
+
+    /// Where a reader of a conversation's stream begins.
+    ///
+    /// - Parameter place: What the reader sends back; nil begins now.
+    func start(
+        of id: Conversation.Identifier,
+        after place: String?,
+        in scope: OrganizationScope
+    ) async throws -> StreamStart {
+        let newest = try await lastSequence(of: id, in: scope)
+        return StreamStart(after: place, mark: StreamMark(of: id), newest: newest)
+    }
+
+    /// See ``LiveStream/follow(_:in:from:on:deliver:)``.
+    func follow(
+        _ id: Conversation.Identifier,
+        from start: StreamStart,
+        in scope: OrganizationScope,
+        deliver: @Sendable (LiveStream<Conversation>.Item) async throws -> Bool
+    ) async throws {
+        try await Conversation.stream.follow(id, in: scope, from: start, on: database, deliver: deliver)
     }
 
     /// One page as encoded JSON.

@@ -1,53 +1,45 @@
-package import Kernel
-package import Storage
+package import Events
+import Kernel
+import Storage
 
-/// Follows a conversation from any place in its stream, on any node.
-package struct ConversationStream: Sendable {
-    let database: any Database
+extension Conversation: StreamSubject {
+    /// What happens in a conversation.
+    package enum EntryKind: String, Sendable, CaseIterable, StoredEnumeration {
+        case messageCreated = "message.created"
+        case replyStarted = "reply.started"
+        /// A piece of the answer's text, to be appended to the pieces since `reply.started`.
+        case replyDelta = "reply.delta"
+        case replyCompleted = "reply.completed"
+        /// The try failed and another one is scheduled; the pieces so far do not count.
+        case replyRetrying = "reply.retrying"
+        case replyFailed = "reply.failed"
+        /// The answer was given up because the conversation changed hands or was closed.
+        case replyCancelled = "reply.cancelled"
+        case conversationUpdated = "conversation.updated"
 
-    package init(database: any Database) { self.database = database }
-
-    /// How long a follower sleeps without a signal before it looks by itself: signals can be lost.
-    static let pollingInterval = Duration.milliseconds(500)
-    /// How long followers are kept while the database is away.
-    static let patience = Duration.seconds(30)
-
-    /// Hands over the entries after `sequence` as they come, until `deliver` says that it has enough or the task is
-    /// cancelled.
-    ///
-    /// - Throws: `ConversationError.unknown`, what `deliver` throws, or a `StorageError`.
-    package func follow(
-        _ conversation: Conversation.Identifier,
-        in scope: OrganizationScope,
-        after sequence: Int64,
-        deliver: @Sendable (StreamEntry) async throws -> Bool
-    ) async throws {
-        let waiter = database.signals.waiter(for: .conversation(conversation))
-        var place = sequence
-        var looks = 0
-        while !Task.isCancelled {
-            let after = place
-            let entries = try await patiently(for: Self.patience) {
-                try await database.fetch(
-                    StreamStore.entries(of: conversation, after: after, limit: 100, in: scope),
-                    in: scope
-                )
+        /// Whether nothing more of the answer follows.
+        package var endsReply: Bool {
+            switch self {
+            case .replyCompleted, .replyFailed, .replyCancelled: true
+            case .messageCreated, .replyStarted, .replyDelta, .replyRetrying, .conversationUpdated: false
             }
-            for entry in entries {
-                guard try await deliver(entry) else { return }
-                place = entry.sequence
-            }
-            guard entries.isEmpty else { continue }
-            await waiter.wait(atMost: Self.pollingInterval)
-            looks += 1
-            // From time to time, so that nobody waits for ever on an organization that was purged.
-            if looks % 20 == 0, try await !exists(conversation, in: scope) { return }
         }
     }
 
-    private func exists(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Bool {
-        try await patiently(for: Self.patience) {
-            try await database.fetch(ConversationStore.find(id, in: scope), in: scope) != nil
-        }
-    }
+    /// The message for `message.created` and `reply.completed`, else what the entry was appended with.
+    package static let stream = LiveStream<Conversation>(
+        "conversation_events",
+        key: "conversation_id",
+        link: "message_id",
+        of: "conversations",
+        contents: LiveStream.Contents(
+            columns: "m.id, m.conversation_id, m.direction, m.role, m.content, m.external_id, m.metadata, m.created_at",
+            join: "LEFT JOIN messages m ON m.organization_id = e.organization_id AND m.id = e.message_id"
+        ) { row, json in
+            guard !row.source.isNull(row.column + 1) else { return try row.copyJSON(to: &json) }
+            row.skip()
+            try MessageBody.write(row: &row, to: &json)
+        },
+        signal: Signal.conversation
+    )
 }
