@@ -232,8 +232,9 @@ let package = Package(
         .testTarget(
             name: "AppTests",
             dependencies: [
-                "App", "Kernel", "Storage", "Schema", "Events", "Jobs", "Outbound", "Web", "Simulators", "TestKit",
-                logging,
+                "App", "Kernel", "Storage", "Schema", "Events", "Jobs", "Outbound", "Web", "Identity", "Knowledge",
+                "Simulators",
+                "TestKit", logging,
                 nioCore, asyncHTTPClient, .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: strict

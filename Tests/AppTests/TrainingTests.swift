@@ -1,5 +1,9 @@
+import App
 import Kernel
+import Knowledge
 import Simulators
+import Storage
+import Synchronization
 import TestKit
 import Testing
 
@@ -48,6 +52,54 @@ struct TrainingTests {
                 let words = try await owner.found("book")
                 #expect(words == second)
             }
+        }
+    }
+
+    @Test(
+        "a search that is slow does not put the old vectors in the place of the new ones",
+        arguments: TestDatabase.kinds
+    )
+    func slowSearch(on kind: TestDatabase.Kind) async throws {
+        try await withApp(on: kind) { app in
+            let owner = try await app.signUp()
+            let source = try await owner.create(
+                "/api/v1/knowledge-sources",
+                ["name": "Returns", "type": "text", "content": "# Returns\n\nA book can be returned in 30 days."]
+            )
+            try await owner.waitUntilReady(source)
+            // The first read of a search is what the vectors of each source should be.
+            let (hasRead, mayGoOn) = (Gate(), Gate())
+            let isFirst = Mutex(true)
+            let database = InterceptedDatabase(
+                app.node.database,
+                afterRead: { _ in
+                    let isHeld = isFirst.withLock { isFirst in
+                        defer { isFirst = false }
+                        return isFirst
+                    }
+                    guard isHeld else { return }
+                    hasRead.open()
+                    try await mayGoOn.pass()
+                }
+            )
+            let search = KnowledgeSearch(
+                database: database,
+                embedder: BuiltInEmbedder(),
+                cacheBudget: 64 << 20,
+                logger: ServerFleet.silent
+            )
+            let scope = OrganizationScope.job(of: try #require(ID(owner.organization)))
+            async let slow = search.find("return a book", limit: 5, in: scope)
+            try await hasRead.pass()
+            #expect(try await owner.post("/api/v1/knowledge-sources/\(source)/retrain").status == 202)
+            try await owner.waitUntilReady(source)
+            let quick = try await search.find("return a book", limit: 5, in: scope)
+            #expect(quick.map(\.vectorRank) == [1])
+            mayGoOn.open()
+            let late = try await slow
+            #expect(late.map(\.vectorRank) == [1])
+            #expect(late.map(\.chunk.id) == quick.map(\.chunk.id))
+            #expect(try await search.find("return a book", limit: 5, in: scope).map(\.vectorRank) == [1])
         }
     }
 }

@@ -3,19 +3,23 @@ package import Storage
 
 /// A database that a test makes slow, or takes away.
 ///
-/// What is called before a transaction delays it, or refuses it by throwing; queries pass as they are.
+/// What is called before a transaction delays it, or refuses it by throwing, and what is called after a read delays its
+/// result; queries pass as they are.
 package struct InterceptedDatabase: Database {
     private let base: any Database
     private let beforeRead: @Sendable (DataScope) async throws -> Void
+    private let afterRead: @Sendable (DataScope) async throws -> Void
     private let beforeWrite: @Sendable (DataScope) async throws -> Void
 
     package init(
         _ base: any Database,
         beforeRead: @escaping @Sendable (DataScope) async throws -> Void = { _ in },
+        afterRead: @escaping @Sendable (DataScope) async throws -> Void = { _ in },
         beforeWrite: @escaping @Sendable (DataScope) async throws -> Void = { _ in }
     ) {
         self.base = base
         self.beforeRead = beforeRead
+        self.afterRead = afterRead
         self.beforeWrite = beforeWrite
     }
 
@@ -27,7 +31,9 @@ package struct InterceptedDatabase: Database {
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
         try await beforeRead(scope)
-        return try await base.read(in: scope, body)
+        let value = try await base.read(in: scope, body)
+        try await afterRead(scope)
+        return value
     }
 
     package func fetch<Value: Sendable>(_ query: Query<Value>, in scope: DataScope) async throws -> Value {

@@ -73,6 +73,13 @@ actor VectorCache {
         var vectors = OrganizationVectors()
         var lastUse: UInt64 = 0
         var refresh: Task<OrganizationVectors, any Error>?
+        /// The number of the refresh that ended last.
+        var lastRefresh: UInt64?
+    }
+
+    private struct Current {
+        let versions: OrganizationVectors.Versions
+        let chunks: Int
     }
 
     private let database: any Database
@@ -80,6 +87,8 @@ actor VectorCache {
     private let budget: Int
     private var entries: [Key: Entry] = [:]
     private var uses: UInt64 = 0
+    /// How many refreshes have ended, of whichever organization.
+    private var refreshes: UInt64 = 0
 
     init(database: any Database, budget: Int) {
         self.database = database
@@ -92,30 +101,46 @@ actor VectorCache {
     /// than the budget has none here: its searches rank by words.
     func vectors(in scope: OrganizationScope, model: String) async throws -> OrganizationVectors {
         let key = Key(organization: scope.id, model: model)
-        let (versions, chunks) = try await database.read(scope) { tx in try Self.versions(tx, scope) }
-        while let refresh = entries[key]?.refresh { _ = try? await refresh.value }
+        let current = try await current(in: scope, for: key)
+        let versions = current.versions
         // From here to the next await nobody else can begin.
         var next = entries[key]?.vectors ?? OrganizationVectors()
         next.forget(allBut: versions)
         let stale = next.stale(versions)
-        if stale.isEmpty || !OrganizationVectors.fits(chunks, in: budget) {
+        if stale.isEmpty || !OrganizationVectors.fits(current.chunks, in: budget) {
             if stale.isEmpty { keep(next, for: key) }
             return stale.isEmpty ? next : OrganizationVectors()
         }
         let base = next
         let refresh = Task {
-            defer { entries[key]?.refresh = nil }
+            defer {
+                refreshes &+= 1
+                entries[key]?.refresh = nil
+                entries[key]?.lastRefresh = refreshes
+            }
             var vectors = base
             for source in stale {
-                guard let version = versions[source] else { continue }
-                let loaded = try await database.read(scope) { tx in try Self.load(source, version, tx, scope, model) }
-                vectors.add(source, version: version, vectors: loaded)
+                let loaded = try await database.read(scope) { tx in try Self.load(source, tx, scope, model) }
+                guard let loaded else { continue }
+                vectors.add(source, version: loaded.version, vectors: loaded.vectors)
             }
             keep(vectors, for: key)
             return vectors
         }
         entries[key, default: Entry()].refresh = refresh
         return try await refresh.value
+    }
+
+    /// What the database holds, read while nobody refreshed the organization's vectors.
+    ///
+    /// Whoever goes by what was read before somebody else's refresh would forget what that refresh has loaded.
+    private func current(in scope: OrganizationScope, for key: Key) async throws -> Current {
+        while true {
+            while let refresh = entries[key]?.refresh { _ = try? await refresh.value }
+            let before = entries[key]?.lastRefresh
+            let current = try await database.read(scope) { tx in try Self.current(tx, scope) }
+            if entries[key]?.refresh == nil, entries[key]?.lastRefresh == before { return current }
+        }
     }
 
     private func keep(_ vectors: OrganizationVectors, for key: Key) {
@@ -131,10 +156,7 @@ actor VectorCache {
         }
     }
 
-    private static func versions(
-        _ tx: any Transaction,
-        _ scope: OrganizationScope
-    ) throws -> (versions: OrganizationVectors.Versions, chunks: Int) {
+    private static func current(_ tx: any Transaction, _ scope: OrganizationScope) throws -> Current {
         var chunks = 0
         let rows = try tx.rows(
             """
@@ -146,25 +168,34 @@ actor VectorCache {
             chunks += min(max(try row.next(Int.self), 0), 1 << 32)
             return version
         }
-        return (Dictionary(rows) { first, _ in first }, chunks)
+        return Current(versions: Dictionary(rows) { first, _ in first }, chunks: chunks)
     }
 
+    /// The vectors of the training that searches find now, which may be later than the one that was asked for; nil when
+    /// the source is gone.
     private static func load(
         _ source: ID<KnowledgeSource>,
-        _ training: ID<Training>,
         _ tx: any Transaction,
         _ scope: OrganizationScope,
         _ model: String
-    ) throws -> [(id: ID<DocumentChunk>, vector: [Float])] {
-        try tx.rows(
+    ) throws -> (version: ID<Training>, vectors: [(id: ID<DocumentChunk>, vector: [Float])])? {
+        let version: ID<Training>? = try tx.value(
+            """
+            SELECT training_id FROM knowledge_sources
+            WHERE organization_id = \(scope.id) AND id = \(source) AND training_id IS NOT NULL
+            """
+        )
+        guard let version else { return nil }
+        let vectors = try tx.rows(
             """
             SELECT id, embedding_vector FROM document_chunks
             WHERE organization_id = \(scope.id) AND knowledge_source_id = \(source)
-                AND training_id = \(training) AND embedding_model = \(model) AND embedding_vector IS NOT NULL
+                AND training_id = \(version) AND embedding_model = \(model) AND embedding_vector IS NOT NULL
             ORDER BY ordinal
             """
         ) { row in
             (id: try row.next(ID<DocumentChunk>.self), vector: try row.next([Float].self))
         }
+        return (version, vectors)
     }
 }
