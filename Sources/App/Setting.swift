@@ -43,7 +43,10 @@ package struct Setting: Sendable {
     static let host = Setting("host", "The address to listen on.", default: "127.0.0.1")
     static let port = Setting("port", "The port to listen on, 0–65535; 0 lets the system choose.", default: "8080")
     static let portFile = Setting("port.file", "A file to write the port to once the server listens.")
-    static let publicURL = Setting("public.url", "How the outside world reaches the server; without it host and port.")
+    static let publicURL = Setting(
+        "public.url",
+        "How the outside world reaches the server; without it host and port, as this machine reaches them."
+    )
     static let dataDirectory = Setting("data.dir", "Where the database and the secret key lie.", default: "data")
     static let secretKey = Setting(
         "secret.key",

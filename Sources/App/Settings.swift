@@ -132,7 +132,7 @@ package struct Settings: Sendable {
         var web = WebConfiguration()
         web.host = values.text(.host) ?? "127.0.0.1"
         web.port = try values.integer(.port, in: 0...65_535)
-        web.publicURL = values.text(.publicURL) ?? "http://\(web.host):\(web.port)"
+        web.publicURL = values.text(.publicURL) ?? Self.localURL(host: web.host, port: web.port)
         guard web.publicURL.hasPrefix("http://") || web.publicURL.hasPrefix("https://") else {
             throw SettingError(.publicURL, web.publicURL, "does not begin with http:// or https://")
         }
@@ -159,6 +159,19 @@ package struct Settings: Sendable {
         web.metricsToken = values.text(.metricsToken).map(Secret.init)
         self.web = web
         self.warnings = warnings
+    }
+}
+
+extension Settings {
+    /// How a browser on this machine reaches a server that listens on an address.
+    ///
+    /// Nobody can connect to the addresses that stand for all (`0.0.0.0`, `::`). RFC 3986 §3.2.2 puts IPv6 addresses into
+    /// brackets, RFC 6874 writes the zone of one with `%25`.
+    private static func localURL(host: String, port: Int) -> String {
+        let isEverywhere = host == "0.0.0.0" || host.contains(":") && host.allSatisfy { $0 == ":" || $0 == "0" }
+        if isEverywhere { return "http://localhost:\(port)" }
+        guard host.contains(":") else { return "http://\(host):\(port)" }
+        return "http://[\(host.split(separator: "%", maxSplits: 1).joined(separator: "%25"))]:\(port)"
     }
 }
 
