@@ -1,3 +1,4 @@
+import Events
 import Foundation
 import Jobs
 import Kernel
@@ -88,6 +89,7 @@ package struct Doctor: Sendable {
         case .postgres:
             findings += await roles()
             findings.append(await clock(database))
+            findings.append(await events(database))
         }
         findings += await lanes()
         return findings
@@ -205,6 +207,32 @@ package struct Doctor: Sendable {
             detail: "\(off.wholeMilliseconds) ms from the database's",
             advice: off < .seconds(5) ? nil : "leases and tokens need clocks that agree: set up NTP"
         )
+    }
+
+    /// Whether consumers can read every event, and what keeps them from it.
+    private func events(_ database: any Database) async -> Finding {
+        do {
+            let (since, oldest) = try await database.read(for: .feed) { tx in
+                (
+                    try EventFeed.heldBackSince(in: tx),
+                    try tx.first(OpenTransaction.oldest, as: OpenTransaction.self)
+                )
+            }
+            let delay = since.map { Timestamp.now() - $0 } ?? .zero
+            guard delay >= .seconds(10) else {
+                return Finding(name: "events", verdict: .good, detail: "all can be read", advice: nil)
+            }
+            return Finding(
+                name: "events",
+                verdict: .warning,
+                detail:
+                    "those of the last \(delay.wholeMilliseconds / 1_000) s wait for the end of an older transaction"
+                    + (oldest.map { "; the oldest: \($0)" } ?? ""),
+                advice: "end it: SELECT pg_terminate_backend(…), for a prepared one ROLLBACK PREPARED"
+            )
+        } catch {
+            return Finding(name: "events", verdict: .warning, detail: "cannot be read: \(error)", advice: nil)
+        }
     }
 
     // MARK: This machine

@@ -27,13 +27,19 @@ extension Harness {
     }
 
     fileprivate func feed(after place: EventPlace = .beginning, limit: Int = 1_000) async throws -> [RecordedEvent] {
-        try await database.read(for: .feed) { tx in try EventFeed.read(after: place, limit: limit, in: tx) }
+        try await database.write(for: .feed, isolation: .readCommitted) { tx in
+            try EventFeed.read(after: place, limit: limit, in: tx)
+        }
+    }
+
+    fileprivate func heldBackSince() async throws -> Timestamp? {
+        try await database.write(for: .feed, isolation: .readCommitted) { tx in try EventFeed.heldBackSince(in: tx) }
     }
 
     /// The feed once it has so many events.
     ///
-    /// On PostgreSQL it ends before the oldest transaction that is open anywhere in the cluster, and other tests have
-    /// some.
+    /// On PostgreSQL it ends before the oldest transaction that may be one of this database, and what other tests have open
+    /// is not known to be of theirs until a moment after it began.
     fileprivate func feed(reaching count: Int) async throws -> [RecordedEvent] {
         try await eventually("\(count) events in the feed") {
             let events = try await feed()
@@ -131,7 +137,7 @@ struct EventTests {
             #expect(all.map(\.place) == all.map(\.place).sorted())
             #expect(try await harness.feed(after: all[1].place, limit: 3).map(\.subject) == ["3", "4", "5"])
             #expect(try await harness.feed(after: all[6].place).isEmpty)
-            let (own, end) = try await harness.database.read(other) { tx in
+            let (own, end) = try await harness.database.write(other, isolation: .readCommitted) { tx in
                 (
                     try EventFeed.read(after: .beginning, of: other, limit: 10, in: tx).map(\.subject),
                     try EventFeed.end(of: other, in: tx)
@@ -188,6 +194,72 @@ struct EventTests {
             #expect(try await harness.feed(reaching: 3).map(\.subject) == ["1", "2", "3"])
             #expect(try await loop.runOnce() == 3)
         }
+    }
+
+    @Test("a transaction of another database of the cluster does not hold up the feed, one of this database does")
+    func otherDatabases() async throws {
+        try await withDatabase(on: .postgres, migrations: [Migration(1, "nothing", TestDatabase.preparation)]) {
+            other in
+            try await withHarness(on: .postgres) { harness in
+                let now = harness.now
+                let loop = EventConsumerLoop(
+                    database: harness.database,
+                    consumer: Counting(name: "test", now: now),
+                    logger: Harness.logger
+                )
+                try await holdingNumber(in: other) {
+                    try await harness.record(1...3)
+                    // Other tests have transactions of their own, and end them.
+                    #expect(try await harness.feed(reaching: 3).map(\.subject) == ["1", "2", "3"])
+                    try await eventually("the events are consumed") { try await loop.runOnce() == 3 ? () : nil }
+                    let scope = harness.organization
+                    let (own, end) = try await harness.database.write(scope, isolation: .readCommitted) { tx in
+                        (
+                            try EventFeed.read(after: .beginning, of: scope, limit: 10, in: tx),
+                            try EventFeed.end(of: scope, in: tx)
+                        )
+                    }
+                    #expect(own.map(\.subject) == ["1", "2", "3"])
+                    #expect(try await harness.heldBackSince() == nil)
+                    #expect(end == own.last?.place)
+                    // The number is older than that of the next events, but it is one of this database.
+                    try await holdingNumber(in: harness.database) {
+                        try await harness.record(4...4)
+                        #expect(try await harness.feed().map(\.subject) == ["1", "2", "3"])
+                        #expect(try await loop.runOnce() == 0)
+                        #expect(try await harness.heldBackSince() == now)
+                    }
+                    #expect(try await harness.feed(reaching: 4).count == 4)
+                    #expect(try await harness.heldBackSince() == nil)
+                }
+            }
+        }
+    }
+
+    /// Runs `body` while a transaction with a number is open in a database.
+    private func holdingNumber(in database: any Database, _ body: () async throws -> Void) async throws {
+        let (hasNumber, mayEnd) = (Gate(), Gate())
+        let isFirst = Mutex(true)
+        async let open: Void = database.write(for: .maintenance, isolation: .readCommitted) { tx in
+            _ = try tx.value("SELECT \(.transactionNumber)", as: Int64.self)
+            let isHeld = isFirst.withLock { isFirst in
+                defer { isFirst = false }
+                return isFirst
+            }
+            guard isHeld else { return }
+            hasNumber.open()
+            try mayEnd.passInBody()
+        }
+        let result: Result<Void, any Error>
+        do {
+            try await hasNumber.pass()
+            result = .success(try await body())
+        } catch {
+            result = .failure(error)
+        }
+        mayEnd.open()
+        try await open
+        try result.get()
     }
 
     @Test("readers meet no gap while many write", arguments: TestDatabase.kinds)

@@ -30,6 +30,8 @@ package final class EventConsumerLoop: Service {
     private let consumed: Counter
     private let failed: Counter
     private let setAside: Counter
+    /// The same for all consumers, who see the same end of the feed.
+    private let delay = Gauge(label: "kuvend_events_delay_seconds")
 
     package init(
         database: any Database,
@@ -95,6 +97,10 @@ package final class EventConsumerLoop: Service {
         do {
             let batch = try await hand(over: isOneByOne ? 1 : Self.batchLimit)
             if let last = batch.last { passed(last) }
+            if batch.isLooked {
+                let wait = batch.heldBackSince.map { max(now() - $0, .zero) } ?? .zero
+                delay.record(Double(wait.wholeMilliseconds) / 1_000)
+            }
             if batch.count > 0 { consumed.increment(by: batch.count) }
             return batch.count
         } catch let failure as Failure {
@@ -107,6 +113,10 @@ package final class EventConsumerLoop: Service {
     private struct Batch: Sendable {
         var count = 0
         var last: EventPlace?
+        /// Whether the feed was looked at; not while another node is at it.
+        var isLooked = false
+        /// See ``EventFeed/Page/heldBackSince``.
+        var heldBackSince: Timestamp?
     }
 
     /// What the consumer threw, and at which events.
@@ -123,21 +133,24 @@ package final class EventConsumerLoop: Service {
         return try await database.write(for: .feed, isolation: .readCommitted) { tx in
             try tx.stayOnIndexes()
             guard let place = try Self.place(of: consumer.name, tx) else { return Batch() }
-            let entries = try EventFeed.entries(after: place, limit: limit, in: tx)
-            guard let first = entries.first, let last = entries.last else { return Batch() }
+            let page = try EventFeed.page(after: place, limit: limit, in: tx)
+            let entries = page.entries
+            guard let first = entries.first, let last = entries.last else {
+                return Batch(isLooked: true, heldBackSince: page.heldBackSince)
+            }
             if consumer.planner == .free { try tx.planFreely() }
             do {
                 // What cannot be read is no event that a consumer could handle.
                 for entry in entries {
                     if case .unreadable(let entry) = entry { try Self.setAside(entry, for: consumer.name, tx, at: now) }
                 }
-                let events = entries.compactMap { if case .event(let event) = $0 { event } else { nil } }
+                let events = entries.compactMap(\.event)
                 if !events.isEmpty { try consumer.consume(events, in: tx) }
             } catch {
                 throw Failure(first: first, last: last.place, count: entries.count, error: error)
             }
             try Self.move(consumer.name, to: last.place, tx, at: now)
-            return Batch(count: entries.count, last: last.place)
+            return Batch(count: entries.count, last: last.place, isLooked: true, heldBackSince: page.heldBackSince)
         }
     }
 

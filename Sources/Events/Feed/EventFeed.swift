@@ -21,6 +21,9 @@ package enum FeedEntry: Sendable {
         }
     }
 
+    /// nil when the row cannot be read.
+    package var event: RecordedEvent? { if case .event(let event) = self { event } else { nil } }
+
     /// Reads a row of `RecordedEvent.columns`, whatever it holds.
     ///
     /// - Throws: Only when the row has no position, which is its key.
@@ -49,75 +52,125 @@ package enum FeedEntry: Sendable {
 /// Reads the feed in the order in which transactions began to write, and within one in the order of recording.
 ///
 /// Numbers are given out before commits, so a transaction that began earlier may commit later than one whose events are
-/// already there. The feed therefore ends before the oldest transaction that is still open: what is behind a place is complete.
+/// already there. The feed therefore ends before the oldest transaction that is still open and may be one of this database:
+/// what is behind a place is complete.
+///
+/// In a transaction that is `.readCommitted` what could be read once can be read again. In one snapshot (`Database.read`) an
+/// event may be missing for a moment that was there before: when the transaction of another database that it came after ended
+/// since the snapshot, nobody can say any more whose it was.
 package enum EventFeed {
+    /// What comes after a place.
+    package struct Page: Sendable {
+        package var entries: [FeedEntry]
+        /// When the oldest event was recorded that is there and cannot be read, because an older transaction may still record
+        /// one that comes before it.
+        package var heldBackSince: Timestamp?
+    }
+
     /// The events of all organizations, in a transaction of `SystemPurpose.feed`; rows that cannot be read are left out.
     package static func read(after place: EventPlace, limit: Int, in tx: any Transaction) throws -> [RecordedEvent] {
-        try entries(after: place, limit: limit, in: tx).compactMap {
-            if case .event(let event) = $0 { event } else { nil }
-        }
+        try page(after: place, limit: limit, in: tx).entries.compactMap(\.event)
     }
 
-    /// All rows, in a transaction of `SystemPurpose.feed`.
-    static func entries(after place: EventPlace, limit: Int, in tx: any Transaction) throws -> [FeedEntry] {
-        if tx.dialect == .sqlite {
-            // One writer, so positions alone are in the order of commits, and they are the key of the table.
-            return try tx.rows(
-                """
-                SELECT \(RecordedEvent.columns) FROM events WHERE position > \(max(place.position, -1))
-                ORDER BY position LIMIT \(limit: limit)
-                """
-            ) { row in try FeedEntry(row: &row) }
-        }
-        return try tx.rows(
-            """
-            SELECT \(RecordedEvent.columns) FROM events
-            WHERE (transaction_number, position) > (\(place.transactionNumber), \(place.position))
-                AND transaction_number < \(.oldestOpenTransaction)
-            ORDER BY transaction_number, position LIMIT \(limit: limit)
-            """
-        ) { row in try FeedEntry(row: &row) }
-    }
-
-    /// Where the whole feed ends now, in a transaction of `SystemPurpose.feed`: the place of a consumer that begins now.
-    static func end(in tx: any Transaction) throws -> EventPlace {
-        // On PostgreSQL transactions that are open may still record events, with lower numbers than those that are there.
-        try tx.rows(
-            """
-            SELECT transaction_number, position FROM events WHERE transaction_number < \(.oldestOpenTransaction)
-            ORDER BY transaction_number DESC, position DESC LIMIT 1
-            """
-        ) { row in
-            EventPlace(transactionNumber: (try? row.next()) ?? 0, position: try row.next())
-        }.first ?? .beginning
-    }
-
-    /// One organization, in a transaction of its own.
+    /// One organization, in a transaction of its own; rows that cannot be read are left out.
     package static func read(
         after place: EventPlace,
         of scope: OrganizationScope,
         limit: Int,
         in tx: any Transaction
     ) throws -> [RecordedEvent] {
-        try tx.all(
-            """
-            SELECT \(RecordedEvent.columns) FROM events
-            WHERE organization_id = \(scope.id)
-                AND (transaction_number, position) > (\(place.transactionNumber), \(place.position))
-                AND transaction_number < \(.oldestOpenTransaction)
-            ORDER BY transaction_number, position LIMIT \(limit: limit)
-            """
-        )
+        try page(after: place, of: scope, limit: limit, in: tx).entries.compactMap(\.event)
     }
 
-    /// Where one organization's feed ends now: the place from which a live stream begins.
-    package static func end(of scope: OrganizationScope, in tx: any Transaction) throws -> EventPlace {
-        try tx.rows(
+    /// All organizations, or one in a transaction of its own.
+    package static func page(
+        after place: EventPlace,
+        of scope: OrganizationScope? = nil,
+        limit: Int,
+        in tx: any Transaction
+    ) throws -> Page {
+        if tx.dialect == .sqlite, scope == nil {
+            // One writer, so positions alone are in the order of commits, and they are the key of the table.
+            let entries = try tx.rows(
+                """
+                SELECT \(RecordedEvent.columns) FROM events WHERE position > \(max(place.position, -1))
+                ORDER BY position LIMIT \(limit: limit)
+                """
+            ) { row in try FeedEntry(row: &row) }
+            return Page(entries: entries, heldBackSince: nil)
+        }
+        var page = try page(after: place, of: scope, limit: limit, passing: [], in: tx)
+        guard page.heldBackSince != nil, page.entries.count < limit else { return page }
+        // Transactions of other databases have numbers too, and may be open for hours. Those that have ended meanwhile are not
+        // among the others any more, and nothing waits for them: so this is read again in any case.
+        let others = try tx.transactionsOfOtherDatabases()
+        let more = try self.page(
+            after: page.entries.last?.place ?? place,
+            of: scope,
+            limit: limit - page.entries.count,
+            passing: others,
+            in: tx
+        )
+        page.entries += more.entries
+        page.heldBackSince = more.heldBackSince
+        return page
+    }
+
+    /// When the oldest event of all organizations was recorded that cannot be read; nil when all can.
+    package static func heldBackSince(in tx: any Transaction) throws -> Timestamp? {
+        guard tx.dialect == .postgres else { return nil }
+        let end = EventPlace(transactionNumber: .max, position: .max)
+        return try page(after: end, limit: 1, in: tx).heldBackSince
+    }
+
+    /// Where the feed ends now: the place from which a live stream of one organization begins, or a consumer of all.
+    package static func end(of scope: OrganizationScope? = nil, in tx: any Transaction) throws -> EventPlace {
+        let own: SQL = scope.map { "organization_id = \($0.id) AND" } ?? ""
+        func end(before bound: SQL) throws -> EventPlace? {
+            try tx.rows(
+                """
+                SELECT transaction_number, position FROM events WHERE \(own) transaction_number < \(bound)
+                ORDER BY transaction_number DESC, position DESC LIMIT 1
+                """
+            ) { row in EventPlace(transactionNumber: (try? row.next()) ?? 0, position: try row.next()) }.first
+        }
+        let place = try end(before: "\(.oldestOpenTransaction)") ?? .beginning
+        guard try page(after: place, of: scope, limit: 0, passing: [], in: tx).heldBackSince != nil else {
+            return place
+        }
+        let others = try tx.transactionsOfOtherDatabases()
+        return try end(before: .oldestOpenTransaction(besides: others)) ?? place
+    }
+
+    /// What can be read, and the first that cannot, in one round trip.
+    private static func page(
+        after place: EventPlace,
+        of scope: OrganizationScope?,
+        limit: Int,
+        passing others: [Int64],
+        in tx: any Transaction
+    ) throws -> Page {
+        let own: SQL = scope.map { "organization_id = \($0.id) AND" } ?? ""
+        let bound = SQL.oldestOpenTransaction(besides: others)
+        var page = Page(entries: [], heldBackSince: nil)
+        _ = try tx.batch([
             """
-            SELECT transaction_number, position FROM events
-            WHERE organization_id = \(scope.id) AND transaction_number < \(.oldestOpenTransaction)
-            ORDER BY transaction_number DESC, position DESC LIMIT 1
+            SELECT \(RecordedEvent.columns) FROM events
+            WHERE \(own) (transaction_number, position) > (\(place.transactionNumber), \(place.position))
+                AND transaction_number < \(bound)
+            ORDER BY transaction_number, position LIMIT \(limit: limit)
+            """,
             """
-        ) { row in EventPlace(transactionNumber: try row.next(), position: try row.next()) }.first ?? .beginning
+            SELECT created_at FROM events WHERE \(own) transaction_number >= \(bound)
+            ORDER BY transaction_number, position LIMIT 1
+            """,
+        ]) { statement, row in
+            if statement == 0 {
+                page.entries.append(try FeedEntry(row: &row))
+            } else {
+                page.heldBackSince = try? row.next()
+            }
+        }
+        return page
     }
 }
