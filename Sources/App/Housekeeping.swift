@@ -11,14 +11,15 @@ struct Housekeeping: Sendable {
     let purges: [Purge]
     let now: @Sendable () -> Timestamp
 
-    /// Runs all purges; one that fails does not hold up the others.
+    /// Runs all purges and removes from the disk what they have deleted; one that fails does not hold up the others.
     ///
     /// - Throws: The last failure.
     func run(logger: Logger) async throws {
         var failure: (any Error)?
+        let erasing = database.erasing
         for purge in purges {
             do {
-                let count = try await purge.run(database, now())
+                let count = try await purge.run(erasing, now())
                 if count > 0 { logger.info("purged", metadata: ["purge": "\(purge.name)", "rows": "\(count)"]) }
             } catch is CancellationError {
                 throw CancellationError()
@@ -26,6 +27,16 @@ struct Housekeeping: Sendable {
                 logger.error("not purged", metadata: ["purge": "\(purge.name)", "error": "\(JobReason.of(error))"])
                 failure = error
             }
+        }
+        do {
+            if try await !database.finishErasing() {
+                logger.notice("what was purged is not gone from the disk yet; the next run goes on")
+            }
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            logger.error("deleted rows may be on the disk still", metadata: ["error": "\(JobReason.of(error))"])
+            failure = error
         }
         if let failure { throw failure }
     }

@@ -268,6 +268,8 @@ private struct AbsentDatabase: Database {
         throw StorageError.closed
     }
 
+    func finishErasing() async throws -> Bool { throw StorageError.closed }
+
     func run() async throws { throw StorageError.closed }
 
     func close() async {}

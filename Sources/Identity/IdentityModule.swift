@@ -109,7 +109,7 @@ package struct IdentityModule: Sendable {
         invitations = InvitationService(database: database, roles: roles, now: now)
         apiKeys = APIKeyService(database: database, credentials: credentials, roles: roles, now: now)
         organizationPurge = OrganizationPurge(
-            database: database,
+            database: database.erasing,
             tables: organizationTables,
             grace: configuration.purgeGrace,
             now: now

@@ -31,6 +31,14 @@ package protocol Database: Sendable {
     /// Runs `body` in a transaction that no other migrator, on any node, can overlap. Statements are not scoped.
     func migrate<Value: Sendable>(_ body: @escaping @Sendable (any Transaction) throws -> Value) async throws -> Value
 
+    /// Removes from the disk what erasing transactions have left of rows that they deleted; see ``Database/erasing``.
+    ///
+    /// On PostgreSQL that is its own vacuum's work (`docs/operations.md`).
+    ///
+    /// - Returns: Whether all is gone; if not, the next call goes on.
+    @discardableResult
+    func finishErasing() async throws -> Bool
+
     /// Serves until cancelled: keeps connections alive, relays signals.
     func run() async throws
 

@@ -9,7 +9,7 @@ extension SystemPurpose {
 package struct Purge: Sendable {
     /// Names it in logs and metrics: `sessions`.
     package let name: String
-    /// Deletes what is due in batches, until nothing is left.
+    /// Deletes what is due in batches, until nothing is left, from a database that erases.
     ///
     /// - Returns: How many rows were deleted.
     package let run: @Sendable (_ database: any Database, _ now: Timestamp) async throws -> Int

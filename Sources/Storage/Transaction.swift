@@ -24,6 +24,11 @@ package protocol Transaction: AnyObject {
 
     func run(_ sql: SQL, violations: [ConstraintMapping]) throws
 
+    /// Overwrites what the transaction deletes from here on also on the disk; see ``Database/erasing``.
+    ///
+    /// Does nothing on PostgreSQL.
+    func overwriteDeleted() throws
+
     /// Wakes those who wait for this, on every node, once the transaction has been committed.
     func signal(_ signal: Signal)
 }

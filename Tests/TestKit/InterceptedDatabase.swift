@@ -55,6 +55,8 @@ package struct InterceptedDatabase: Database {
         try await base.migrate(body)
     }
 
+    package func finishErasing() async throws -> Bool { try await base.finishErasing() }
+
     package func run() async throws { try await base.run() }
 
     package func close() async { await base.close() }

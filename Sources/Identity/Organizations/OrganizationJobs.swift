@@ -4,9 +4,12 @@ package import Logging
 import Storage
 
 /// Deletes organizations for good once their grace period is over.
+///
+/// What they leave in the text indexes goes with the next housekeeping, within the hour.
 package struct OrganizationPurge: Sendable {
     private static let batchLimit = 500
 
+    /// One that erases.
     let database: any Database
     /// Every table with rows of organizations, those that refer to others first.
     let tables: [String]

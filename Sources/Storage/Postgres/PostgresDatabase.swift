@@ -109,6 +109,8 @@ package final class PostgresDatabase: Database {
         }
     }
 
+    package func finishErasing() async throws -> Bool { true }
+
     package func run() async throws {
         let listener = try PostgresListener(
             node: node,

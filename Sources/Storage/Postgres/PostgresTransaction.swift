@@ -96,6 +96,8 @@ final class PostgresTransaction: Transaction {
         try attempt { try send(render(sql), as: .statement(slot: nil), violations: violations) }
     }
 
+    func overwriteDeleted() {}
+
     func signal(_ signal: Signal) {
         if known.insert(signal).inserted { signals.append(signal) }
     }

@@ -9,6 +9,8 @@ final class SQLiteConnection {
     private var statements: [String: SQLiteStatement] = [:]
     private var uses: UInt64 = 0
     private let limit = TimeLimit()
+    /// Of the transaction that erases, if one does.
+    private var deletions: Deletions?
 
     /// Statements kept ready.
     ///
@@ -22,6 +24,13 @@ final class SQLiteConnection {
     /// A class of its own, as SQLite's callback points to it.
     private final class TimeLimit {
         var end = UInt64.max
+    }
+
+    /// The tables that lose rows, or what rows held.
+    ///
+    /// A class of its own, as SQLite's callback points to it.
+    private final class Deletions {
+        var tables: Set<String> = []
     }
 
     /// - Parameter handle: An open connection, which outlives this object.
@@ -44,7 +53,10 @@ final class SQLiteConnection {
         )
     }
 
-    deinit { sqlite3_progress_handler(handle, 0, nil, nil) }
+    deinit {
+        sqlite3_progress_handler(handle, 0, nil, nil)
+        sqlite3_update_hook(handle, nil, nil)
+    }
 
     /// When statements are interrupted, in nanoseconds of `DispatchTime`.
     var timeLimit: UInt64 {
@@ -110,6 +122,46 @@ final class SQLiteConnection {
         let ages = statements.values.map(\.lastUse).sorted()
         let median = ages[ages.count / 2]
         statements = statements.filter { $0.value.isInUse || $0.value.lastUse >= median }
+    }
+
+    // MARK: Erasing
+
+    /// Overwrites what is deleted until ``endErasing()``, pages that become free included.
+    func beginErasing() throws {
+        guard deletions == nil else { return }
+        try switchSecureDelete("ON")
+        let deletions = Deletions()
+        self.deletions = deletions
+        // The callback runs inside of sqlite3_step, on this thread, while `deletions` is alive.
+        sqlite3_update_hook(
+            handle,
+            { pointer, operation, _, table, _ in
+                guard operation != SQLITE_INSERT, let pointer, let table else { return }
+                let deletions = Unmanaged<Deletions>.fromOpaque(pointer).takeUnretainedValue()
+                deletions.tables.insert(String(cString: table))
+            },
+            Unmanaged.passUnretained(deletions).toOpaque()
+        )
+    }
+
+    /// - Returns: The tables that have lost rows, or what rows held.
+    func endErasing() -> Set<String> {
+        guard let deletions else { return [] }
+        sqlite3_update_hook(handle, nil, nil)
+        self.deletions = nil
+        // If it fails, more is overwritten than has to be.
+        try? switchSecureDelete(Self.ordinarySecureDelete)
+        return deletions.tables
+    }
+
+    /// Deleted cells are overwritten in pages that are written anyway; pages that become free are not.
+    static let ordinarySecureDelete = "FAST"
+
+    /// Not by a statement that is kept ready: SQLite does it when it prepares the statement, not when it runs it.
+    private func switchSecureDelete(_ mode: String) throws {
+        guard sqlite3_exec(handle, "PRAGMA secure_delete = \(mode)", nil, nil, nil) == SQLITE_OK else {
+            throw SQLiteFailure(handle)
+        }
     }
 
     // MARK: Transactions

@@ -54,6 +54,7 @@ package final class SQLiteDatabase: Database {
     private let sharedReaders = SQLiteSharedReaders()
     private let writes: SQLiteWorkQueue
     private let meters: SQLiteMeters
+    let erasure = SQLiteErasure()
     private let logger: Logger
     private let isClosed = Atomic<Bool>(false)
 
@@ -81,6 +82,8 @@ package final class SQLiteDatabase: Database {
             try pool.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA synchronous = FULL")
                 try db.execute(sql: "PRAGMA wal_autocheckpoint = 10000")
+                // The builds of SQLite have different defaults.
+                try db.execute(sql: "PRAGMA secure_delete = \(SQLiteConnection.ordinarySecureDelete)")
                 try db.execute(sql: "PRAGMA journal_size_limit = 67108864")
             }
         } catch let error as DatabaseError {
@@ -123,6 +126,7 @@ package final class SQLiteDatabase: Database {
     /// None holds the database itself, so that one that is dropped without `close()` ends them too.
     private func startThreads() {
         let (pool, reads, writes, meters, logger, signals) = (pool, reads, writes, meters, logger, signals)
+        let erasure = erasure
         let (readLimit, writeLimit) = (configuration.readLimit, configuration.writeLimit)
         let logPath = configuration.path + "-wal"
         startThread("kuvend-writer", for: writes) {
@@ -133,6 +137,7 @@ package final class SQLiteDatabase: Database {
                     queue: writes,
                     signals: signals,
                     meters: meters,
+                    erasure: erasure,
                     logger: logger,
                     bodyLimit: writeLimit,
                     logPath: logPath
@@ -269,10 +274,18 @@ package final class SQLiteDatabase: Database {
     ///
     /// - Parameter isThorough: Whether to refresh the statistics of the query planner as well.
     package func tend(isThorough: Bool = false) async throws {
+        let seen = groupCommits.commits
+        try await releaseFreePages { self.groupCommits.commits == seen }
+        try await upkeep { connection in
+            try connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if isThorough { try connection.execute("PRAGMA optimize") }
+        }
+    }
+
+    /// Gives pages that became free back to the file system, a few at a time, for as long as `goesOn` says so.
+    func releaseFreePages(while goesOn: () -> Bool) async throws {
         var free = Int64.max
-        var seen = groupCommits.commits
-        while free > 0, groupCommits.commits == seen {
-            seen = groupCommits.commits
+        while free > 0, goesOn() {
             let rest = try await upkeep { connection in
                 try connection.execute("PRAGMA incremental_vacuum(500)")
                 return try connection.integer("PRAGMA freelist_count") ?? 0
@@ -281,13 +294,9 @@ package final class SQLiteDatabase: Database {
             if rest == free { break }
             free = rest
         }
-        try await upkeep { connection in
-            try connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            if isThorough { try connection.execute("PRAGMA optimize") }
-        }
     }
 
-    private func upkeep<Value: Sendable>(
+    func upkeep<Value: Sendable>(
         _ body: @escaping @Sendable (SQLiteConnection) throws -> Value
     ) async throws -> Value {
         try await perform(.upkeep, on: writes, patience: configuration.patience) { try body($0.connection) }

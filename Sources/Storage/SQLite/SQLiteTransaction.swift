@@ -63,6 +63,15 @@ final class SQLiteTransaction: Transaction {
         }
     }
 
+    func overwriteDeleted() throws {
+        guard isOpen else { throw StorageError.closed }
+        do {
+            try connection.beginErasing()
+        } catch let error as SQLiteFailure {
+            throw fail(with: error, violations: [])
+        }
+    }
+
     func signal(_ signal: Signal) { signals.insert(signal) }
 
     /// Ends the use of the transaction by its body, and throws what keeps it from being committed.

@@ -20,6 +20,7 @@ struct SQLiteWriter {
     let queue: SQLiteWorkQueue
     let signals: SignalHub
     let meters: SQLiteMeters
+    let erasure: SQLiteErasure
     let logger: Logger
     let bodyLimit: Duration
     /// The file of the write-ahead log.
@@ -113,6 +114,8 @@ struct SQLiteWriter {
                 // Alone, the transaction itself is the savepoint.
                 if !isFirst { try connection.beginSavepoint() }
                 try transaction.markApplied()
+                // Those that share the transaction do not pay for it.
+                defer { erasure.deleted(from: connection.endErasing()) }
                 try work.run(in: transaction)
                 try transaction.finish()
                 if !isFirst { try connection.releaseSavepoint() }
@@ -190,6 +193,7 @@ struct SQLiteWriter {
             do {
                 let changes = sqlite3_total_changes64(connection.handle)
                 let version = try connection.integer("PRAGMA schema_version")
+                defer { erasure.deleted(from: connection.endErasing()) }
                 try work.run(in: transaction)
                 try transaction.finish()
                 let isUntouched =
