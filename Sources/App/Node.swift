@@ -270,6 +270,8 @@ private struct AbsentDatabase: Database {
 
     func finishErasing() async throws -> Bool { throw StorageError.closed }
 
+    func checkRoom() async throws { throw StorageError.closed }
+
     func run() async throws { throw StorageError.closed }
 
     func close() async {}

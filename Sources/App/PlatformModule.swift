@@ -35,10 +35,11 @@ package struct PlatformModule: Module {
 
     package var readiness: [ReadinessCheck] {
         let database = database
-        // One statement through the pool.
+        // One statement through the pool, and a small write when the last one found the disk full.
         return [
             ReadinessCheck("database") {
                 _ = try await database.read(for: .queue) { tx in try tx.value("SELECT 1", as: Int.self) }
+                try await database.checkRoom()
             }
         ]
     }

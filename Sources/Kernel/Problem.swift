@@ -22,6 +22,8 @@ package struct Problem: Error, Sendable, Hashable {
         case internalError = 500
         case badGateway = 502
         case unavailable = 503
+        /// RFC 4918 §11.5.
+        case insufficientStorage = 507
 
         package var title: String {
             switch self {
@@ -45,6 +47,7 @@ package struct Problem: Error, Sendable, Hashable {
             case .internalError: "Internal error"
             case .badGateway: "Bad gateway"
             case .unavailable: "Service unavailable"
+            case .insufficientStorage: "Insufficient storage"
             }
         }
     }

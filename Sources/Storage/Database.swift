@@ -39,6 +39,9 @@ package protocol Database: Sendable {
     @discardableResult
     func finishErasing() async throws -> Bool
 
+    /// Throws when a write found no room on the disk and there still is none, which is found out by writing something.
+    func checkRoom() async throws
+
     /// Serves until cancelled: keeps connections alive, relays signals.
     func run() async throws
 

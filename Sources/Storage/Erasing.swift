@@ -42,6 +42,8 @@ private struct ErasingDatabase: Database {
 
     func finishErasing() async throws -> Bool { try await base.finishErasing() }
 
+    func checkRoom() async throws { try await base.checkRoom() }
+
     func run() async throws { try await base.run() }
 
     func close() async { await base.close() }

@@ -100,6 +100,8 @@ package enum StorageError: Error, Sendable, CustomStringConvertible {
     case conflict(attempts: Int)
     /// No connection became free, or none could be made, before the deadline.
     case unavailable(String)
+    /// There is no room left on the database's disk. Reading goes on.
+    case full
     /// The deadline of the transaction passed; it was rolled back.
     case timedOut
     /// The value in the column is not what the program expects.
@@ -117,6 +119,7 @@ package enum StorageError: Error, Sendable, CustomStringConvertible {
         case .violation(let constraint): "violates \(constraint)"
         case .conflict(let attempts): "gave up after \(attempts) conflicts with other transactions"
         case .unavailable(let reason): "the database is not available: \(reason)"
+        case .full: "the disk of the database is full"
         case .timedOut: "the transaction took longer than allowed"
         case .unexpectedValue(let column, let expected): "column \(column) is not \(expected)"
         case .unstorable(let what): "cannot be stored: \(what)"
@@ -129,10 +132,12 @@ package enum StorageError: Error, Sendable, CustomStringConvertible {
 
 extension StorageError {
     /// Nothing was changed, and the same may succeed in a moment.
+    ///
+    /// A full disk stays full until somebody makes room; jobs come back to it with growing waits.
     package var isTransient: Bool {
         switch self {
         case .conflict, .unavailable, .timedOut: true
-        case .violation, .unexpectedValue, .unstorable, .commitUnknown, .database, .closed: false
+        case .violation, .full, .unexpectedValue, .unstorable, .commitUnknown, .database, .closed: false
         }
     }
 }
@@ -160,6 +165,13 @@ extension StorageError: ProblemConvertible {
                 "storage.unavailable",
                 "The database cannot be reached right now.",
                 retryAfterSeconds: 2
+            )
+        case .full:
+            Problem(
+                .insufficientStorage,
+                "storage.full",
+                "The server has no room left to store this. What is stored can be read.",
+                retryAfterSeconds: 60
             )
         case .timedOut:
             Problem(.unavailable, "storage.timed_out", "The database took too long to answer.", retryAfterSeconds: 2)

@@ -57,6 +57,8 @@ package struct InterceptedDatabase: Database {
 
     package func finishErasing() async throws -> Bool { try await base.finishErasing() }
 
+    package func checkRoom() async throws { try await base.checkRoom() }
+
     package func run() async throws { try await base.run() }
 
     package func close() async { await base.close() }

@@ -23,6 +23,7 @@ struct DescriptionTests {
             #expect(
                 create["responses"]?.object?.keys.sorted() == [
                     "201", "204", "400", "401", "403", "404", "408", "409", "413", "415", "422", "429", "500", "503",
+                    "507",
                 ]
             )
             #expect(create["parameters"]?.array?.compactMap { $0["name"]?.string } == ["Idempotency-Key"])

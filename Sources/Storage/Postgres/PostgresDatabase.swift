@@ -28,6 +28,7 @@ package final class PostgresDatabase: Database {
     private let pool: PostgresPool
     private let notifier: PostgresNotifier
     private let outcomes = Outcomes()
+    private let room = RoomOnDisk()
     /// Tells this node's own notifications from those of others.
     private let node: String
     private let running = Mutex<(listeners: [PostgresListener], isClosed: Bool)>(([], false))
@@ -110,6 +111,21 @@ package final class PostgresDatabase: Database {
     }
 
     package func finishErasing() async throws -> Bool { true }
+
+    package func checkRoom() async throws {
+        guard room.isMissing else { return }
+        do {
+            try await write(for: .maintenance, isolation: .readCommitted) { tx in
+                try tx.run("CREATE TEMPORARY TABLE kuvend_room (bytes BYTEA NOT NULL) ON COMMIT DROP")
+                try tx.run(
+                    "INSERT INTO kuvend_room (bytes) VALUES (\(SQLValue.bytes(Array(repeating: 0, count: 65_536))))"
+                )
+            }
+        } catch StorageError.database {
+            // Not a matter of room: the role may not make such tables. The next write will tell.
+        }
+        room.isMissing = false
+    }
 
     package func run() async throws {
         let listener = try PostgresListener(
@@ -247,6 +263,7 @@ package final class PostgresDatabase: Database {
                 switch tx.remedy {
                 case .none:
                     outcomes.failed.increment()
+                    room.note(error)
                     // The body may have thrown something of its own after the server had refused a statement.
                     return .failure(error)
                 case .rerun:

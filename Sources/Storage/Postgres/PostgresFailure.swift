@@ -100,6 +100,7 @@ struct PostgresFailure: Error {
         case "23502": violation(.check("not_null:\(column)"))
         case "22021", "22P05": StorageError.unstorable(message)
         case "57014", "25P04": StorageError.timedOut
+        case "53100": StorageError.full
         case "": StorageError.unavailable(message)
         default:
             if remedy == .reconnect || code.hasPrefix("53") {

@@ -55,6 +55,7 @@ package final class SQLiteDatabase: Database {
     private let writes: SQLiteWorkQueue
     private let meters: SQLiteMeters
     let erasure = SQLiteErasure()
+    private let room = RoomOnDisk()
     private let logger: Logger
     private let isClosed = Atomic<Bool>(false)
 
@@ -126,7 +127,7 @@ package final class SQLiteDatabase: Database {
     /// None holds the database itself, so that one that is dropped without `close()` ends them too.
     private func startThreads() {
         let (pool, reads, writes, meters, logger, signals) = (pool, reads, writes, meters, logger, signals)
-        let erasure = erasure
+        let (erasure, room) = (erasure, room)
         let (readLimit, writeLimit) = (configuration.readLimit, configuration.writeLimit)
         let logPath = configuration.path + "-wal"
         startThread("kuvend-writer", for: writes) {
@@ -138,6 +139,7 @@ package final class SQLiteDatabase: Database {
                     signals: signals,
                     meters: meters,
                     erasure: erasure,
+                    room: room,
                     logger: logger,
                     bodyLimit: writeLimit,
                     logPath: logPath
@@ -294,6 +296,19 @@ package final class SQLiteDatabase: Database {
             if rest == free { break }
             free = rest
         }
+    }
+
+    package func checkRoom() async throws {
+        guard room.isMissing else { return }
+        // More than a page, so that a little that is left here or there does not pass for room.
+        try await upkeep { connection in
+            try connection.beginWriting()
+            try connection.execute("CREATE TABLE kuvend_room (bytes BLOB NOT NULL)")
+            try connection.execute("INSERT INTO kuvend_room (bytes) VALUES (zeroblob(65536))")
+            try connection.execute("DROP TABLE kuvend_room")
+            try connection.commit()
+        }
+        room.isMissing = false
     }
 
     func upkeep<Value: Sendable>(

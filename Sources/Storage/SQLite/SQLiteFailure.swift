@@ -41,7 +41,7 @@ struct SQLiteFailure: Error {
         return switch primaryCode {
         case SQLITE_INTERRUPT: .timedOut
         case SQLITE_BUSY, SQLITE_LOCKED: .unavailable("another process holds the database's lock")
-        case SQLITE_FULL: .unavailable("the disk is full")
+        case SQLITE_FULL: .full
         case SQLITE_CANTOPEN: .unavailable("the file cannot be opened")
         case SQLITE_NOMEM: .unavailable("no memory")
         case SQLITE_TOOBIG: .unstorable("a value that is too large")

@@ -16,7 +16,7 @@ final class SQLiteMeters: Sendable {
             self =
                 switch error as? StorageError {
                 case .timedOut?: .timedOut
-                case .unavailable?, .closed?, .commitUnknown?: .unavailable
+                case .unavailable?, .full?, .closed?, .commitUnknown?: .unavailable
                 default: .rolledBack
                 }
         }

@@ -21,6 +21,7 @@ struct SQLiteWriter {
     let signals: SignalHub
     let meters: SQLiteMeters
     let erasure: SQLiteErasure
+    let room: RoomOnDisk
     let logger: Logger
     let bodyLimit: Duration
     /// The file of the write-ahead log.
@@ -246,6 +247,7 @@ struct SQLiteWriter {
 
     private func fail(_ work: any SQLiteWork, with error: any Error) {
         let error = (error as? SQLiteFailure)?.storageError ?? error
+        room.note(error)
         meters.ended(SQLiteMeters.Outcome(error))
         work.finish(error)
     }

@@ -174,6 +174,12 @@ extension ProblemKind {
         "A part that is needed cannot be reached; try again soon."
     )
 
+    static let full = ProblemKind(
+        .insufficientStorage,
+        "storage.full",
+        "The server has no room left to store what was sent; what is stored can be read."
+    )
+
     static let busy = ProblemKind(
         .unavailable,
         "server.busy",
@@ -185,7 +191,7 @@ extension ProblemKind {
         invalid, malformed, authenticationRequired, invalidToken, forbidden, routeNotFound, methodNotAllowed, timeout,
         inFlight, responseLost, conflict, preconditionFailed, tooLarge, unsupportedMediaType, keyReused, rateLimited,
         tooManyStreams,
-        `internal`, unavailable, busy,
+        `internal`, unavailable, full, busy,
     ]
 }
 
@@ -199,7 +205,7 @@ extension Endpoint {
         }
         if !pathParameters.isEmpty { kinds.append(.routeNotFound) }
         if payload.isPresent { kinds += [.timeout, .tooLarge, .unsupportedMediaType, .busy] }
-        if method != .get { kinds.append(.conflict) }
+        if method != .get { kinds += [.conflict, .full] }
         if isIdempotent { kinds += [.inFlight, .responseLost, .keyReused] }
         if edits { kinds.append(.preconditionFailed) }
         if rateLimit != .none || isAuthenticated { kinds.append(.rateLimited) }

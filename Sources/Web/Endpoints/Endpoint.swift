@@ -71,7 +71,7 @@ package struct Endpoint: Sendable {
     ///   - upload: Media types, when the body is raw bytes.
     ///   - edits: Offers `If-Match`; the handler checks `call.ifMatch` in its transaction.
     ///   - problems: Those of the resource. What Web itself answers is known: 400, 401, 403, 404 where there is a path
-    ///     parameter, 408, 409, 412, 413, 415, 422, 429, 503.
+    ///     parameter, 408, 409, 412, 413, 415, 422, 429, 503, 507.
     ///   - bodyLimit: In bytes; nil for the server's own limit.
     ///   - idempotent: False for a POST that has its own way to be repeated.
     package static func organization(

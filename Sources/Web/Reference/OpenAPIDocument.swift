@@ -181,7 +181,7 @@ struct OpenAPIDocument {
         switch status {
         case 201: names.append("Location")
         case 401: names.append("WWW-Authenticate")
-        case 409, 429, 503: names.append("Retry-After")
+        case 409, 429, 503, 507: names.append("Retry-After")
         default: break
         }
         if endpoint.isIdempotent, status < 300 { names.append("Idempotency-Replayed") }

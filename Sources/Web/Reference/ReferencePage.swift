@@ -68,7 +68,7 @@ struct ReferencePage {
         <dt>Lists</dt><dd><code>{"data": […], "next_cursor": …}</code>. Pass <code>next_cursor</code> on as <code>cursor</code> until it is null.</dd>
         <dt>Repeating</dt><dd>A POST with an <code>Idempotency-Key</code> can be sent again within 24 hours: it is done once, and its answer comes again with <code>Idempotency-Replayed: true</code>.</dd>
         <dt>Editing</dt><dd>Answers carry an <code>ETag</code>. Send it back as <code>If-Match</code> to change only the state that you have seen.</dd>
-        <dt>Limits</dt><dd><code>RateLimit-Limit</code>, <code>-Remaining</code> and <code>-Reset</code> come with each answer; 429 and 503 say in <code>Retry-After</code> how long to wait.</dd>
+        <dt>Limits</dt><dd><code>RateLimit-Limit</code>, <code>-Remaining</code> and <code>-Reset</code> come with each answer; 429, 503 and 507 say in <code>Retry-After</code> how long to wait.</dd>
         <dt>Errors</dt><dd><code>application/problem+json</code>; decide by <code>code</code>, which is stable. All of them are listed under <a href="#problems">problems</a>.</dd>
         </dl>
         </section>
