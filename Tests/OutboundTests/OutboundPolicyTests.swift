@@ -164,7 +164,7 @@ struct OutboundPolicyTests {
             ("https://example.com#@x", .fragment),
             ("https://" + String(repeating: "a", count: 64) + ".com/", .host),
             ("https://example.com/" + String(repeating: "a", count: 2_048), .tooLong),
-        ]
+        ] as [(String, OutboundURL.Flaw)]
     )
     func badURLs(_ text: String, _ flaw: OutboundURL.Flaw) {
         #expect(throws: flaw) { try OutboundURL(text) }
