@@ -139,7 +139,8 @@ struct NodesTests {
                 // about as many conflicts as answers.
                 #expect(conflicts < 20)
                 let parts: [String] = shares.map { String($0) }
-                print("two nodes answered", parts.joined(separator: " + "), "with", conflicts, "conflicts")
+                let report: String = "two nodes answered " + parts.joined(separator: " + ")
+                print(report + ", conflicts: " + String(conflicts))
             }
         }
     }

@@ -1,10 +1,10 @@
 import Kernel
-import Schema
 import Storage
 import TestKit
 import Testing
 
 @testable import Identity
+@testable import Schema
 
 @Suite struct OrganizationTests {
     @Test("a user has several organizations; a credential acts in one", arguments: TestDatabase.kinds)
@@ -276,109 +276,64 @@ import Testing
         return counts
     }
 
-    /// At least one row in every table.
+    /// At least one row in every table, made from its declaration.
     private func fill(_ id: ID<OrganizationEntity>, by user: ID<UserEntity>, _ node: Node) async throws {
         let now = node.clock.now
-        let object = JSON.object([:])
-        let parent = ID<Node>()
-        let rows: [(table: String, columns: String, values: SQL)] = [
-            (
-                "channels", "id, name, type, settings, single_conversation, is_active, created_at, updated_at",
-                "\(parent), 'x', 'api', \(object), \(false), \(true), \(now), \(now)"
-            ),
-            ("contacts", "id, metadata, created_at, updated_at", "\(parent), \(object), \(now), \(now)"),
-            (
-                "ai_agents", "id, name, instructions, settings, is_active, created_at, updated_at",
-                "\(parent), 'x', 'x', \(object), \(true), \(now), \(now)"
-            ),
-            (
-                "conversations",
-                "id, contact_id, channel_id, status, handled_by, epoch, reply_state, last_sequence, exclusive, metadata, created_at, updated_at",
-                "\(parent), \(parent), \(parent), 'active', 'agent', 1, 'idle', 0, \(false), \(object), \(now), \(now)"
-            ),
-            (
-                "messages", "id, conversation_id, direction, role, content, metadata, created_at",
-                "\(parent), \(parent), 'inbound', 'user', 'x', \(object), \(now)"
-            ),
-            (
-                "conversation_events", "conversation_id, sequence, type, data, created_at",
-                "\(parent), 1, 'x', \(object), \(now)"
-            ),
-            (
-                "knowledge_sources", "id, name, type, status, metadata, created_at, updated_at",
-                "\(parent), 'x', 'text', 'ready', \(object), \(now), \(now)"
-            ),
-            ("knowledge_documents", "knowledge_source_id, format, content, created_at", "\(parent), 'x', 'x', \(now)"),
-            (
-                "document_chunks", "id, knowledge_source_id, training_id, ordinal, content, metadata, created_at",
-                "\(parent), \(parent), \(parent), 1, 'x', \(object), \(now)"
-            ),
-            (
-                "workflows", "id, name, definition, triggers, is_active, created_at, updated_at",
-                "\(parent), 'x', \(object), \(object), \(true), \(now), \(now)"
-            ),
-            ("workflow_runs", "id, workflow_id, status, started_at", "\(parent), \(parent), 'running', \(now)"),
-            (
-                "subscriptions",
-                "id, plan_id, provider, status, current_period_start, current_period_end, cancel_at_period_end, created_at, updated_at",
-                "\(parent), 'chatbot_standard_monthly', 'stripe', 'active', \(now), \(now), \(false), \(now), \(now)"
-            ),
-            (
-                "usage", "id, period_start, period_end, metrics, created_at, updated_at",
-                "\(parent), \(now), \(now), \(object), \(now), \(now)"
-            ),
-            (
-                "usage_entries", "id, period_start, metric, quantity, created_at",
-                "\(parent), \(now), 'ai_tokens', 1, \(now)"
-            ),
-            (
-                "call_sessions", "id, contact_id, direction, status, metadata, started_at",
-                "\(parent), \(parent), 'inbound', 'completed', \(object), \(now)"
-            ),
-            (
-                "call_turns", "id, call_session_id, speaker, text, created_at",
-                "\(parent), \(parent), 'user', 'x', \(now)"
-            ),
-            ("call_transcripts", "id, call_session_id, full_text, created_at", "\(parent), \(parent), 'x', \(now)"),
-            (
-                "webhook_subscriptions", "id, url, events, secret, is_active, created_at, updated_at",
-                "\(parent), 'x', \(SQLValue.textArray(["x"])), \(SQLValue.bytes([1])), \(true), \(now), \(now)"
-            ),
-            (
-                "audit_logs", "id, user_id, actor_kind, action, resource_type, resource_id, created_at",
-                "\(parent), \(user), 'user', 'x', 'x', 'x', \(now)"
-            ),
-            (
-                "jobs", "id, lane, kind, payload, state, run_at, attempt, max_attempts, created_at, updated_at",
-                "\(parent), 'bulk', 'x', \(object), 'ready', \(now), 0, 1, \(now), \(now)"
-            ),
-            (
-                "set_aside_events", "consumer, position, transaction_number, type, reason, created_at",
-                "'x', \(Int64.random(in: 1 ... .max)), 0, 'x', 'x', \(now)"
-            ),
-            (
-                "idempotency_keys",
-                "principal, key, token, request_hash, state, created_at, lease_expires_at, expires_at",
-                "'x', 'x', 'x', 'x', 'done', \(now), \(now), \(now)"
-            ),
-            (
-                "invitations", "id, email, role, code_hash, invited_by, created_at, expires_at",
-                "\(parent), 'x@example.com', 'member', \(parent.description), \(user), \(now), \(now)"
-            ),
-            (
-                "api_keys", "id, name, key_hash, key_prefix, permissions, created_by, created_at",
-                "\(parent), 'x', \(parent.description), 'x', \(SQLValue.textArray([])), \(user), \(now)"
-            ),
-        ]
+        let there = try await counts(of: id, node)
+        // One id for all rows, so that references lead somewhere.
+        let row = ID<Node>()
+        // What is referred to comes first.
+        let tables = ProductSchema.organizationTables.reversed().filter { there[$0] == 0 }
+        let shapes = tables.compactMap { name in
+            (ProductSchema.tables.first { $0.name == name } as? TenantTable)?.shape
+        }
+        #expect(shapes.count == tables.count)
         try await node.database.migrate { tx in
-            for row in rows {
+            for shape in shapes {
+                let columns = shape.columns.filter {
+                    $0.isRequired && $0.defaultValue == nil && $0.name != "organization_id"
+                        && !type(of: $0).contains("GENERATED")
+                }
+                let values = columns.map { value(of: $0, in: shape, row: row, user: user, now: now) }
                 try tx.run(
                     """
-                    INSERT INTO \(SQL(trusted: row.table)) (organization_id, \(SQL(trusted: row.columns)))
-                    VALUES (\(id), \(row.values))
+                    INSERT INTO \(SQL(trusted: shape.name))
+                        (organization_id, \(SQL(trusted: columns.map(\.name).joined(separator: ", "))))
+                    VALUES (\(id), \(SQL.join(values, ", ")))
                     """
                 )
             }
+        }
+    }
+
+    /// As PostgreSQL calls it.
+    private func type(of column: Column) -> String { ("\(column.type)" as SQL).rendered(for: .postgres).text }
+
+    private func value(
+        of column: Column,
+        in shape: TableShape,
+        row: ID<Node>,
+        user: ID<UserEntity>,
+        now: Timestamp
+    ) -> SQL {
+        switch shape.references.first(where: { $0.column == column.name })?.table {
+        case "users"?: return "\(user)"
+        case "plans"?: return "'chatbot_standard_monthly'"
+        default: break
+        }
+        switch type(of: column).prefix(while: { $0 != " " && $0 != "(" }) {
+        case "uuid": return "\(row)"
+        case "timestamptz": return "\(now)"
+        case "jsonb": return "\(JSON.object([:]))"
+        case "BIGINT": return "1"
+        case "BOOLEAN": return "\(false)"
+        case "bytea": return "\(SQLValue.bytes([1]))"
+        case "text[]": return "\(SQLValue.textArray([]))"
+        default:
+            // A state that is one of a few, else something that no other row has.
+            let check = shape.checks.first { $0.condition.hasPrefix("\(column.name) IN ") }
+            let first = check?.condition.split(separator: "'").dropFirst().first
+            return "\(first.map(String.init) ?? row.description)"
         }
     }
 }
