@@ -52,12 +52,12 @@ package struct Node: Sendable {
         self.settings = settings
         self.database = database
         self.logger = logger
-        // Nobody waits for a connection whose job holds a slot of its own.
-        let interactive = settings.slots[.interactive] ?? 0
+        // As many as an organization's share of all lanes, so that no job that holds a slot waits for a connection.
+        let shares = settings.slots.values.map { max($0 / 2, 1) }.reduce(0, +)
         let outbound = OutboundClient(
             configuration: .init(
-                slotsPerOrganization: max(interactive / 2, 16),
-                platformSlots: max(interactive, 64)
+                slotsPerOrganization: max(shares, 16),
+                platformSlots: max(2 * shares, 64)
             ),
             logger: logger
         )

@@ -3,15 +3,21 @@ import Synchronization
 
 /// The circuit breakers of all destinations that have failed lately.
 final class CircuitBreakers: Sendable {
-    /// What fails together: a destination, and for URLs of tenants the tenant too, so that nobody can close the way for
-    /// another.
+    /// What fails together: a destination, for one organization or for all.
     private struct Key: Hashable {
         let origin: String
+        /// nil for what all share.
         let organization: ID<OrganizationEntity>?
 
-        init(_ request: OutboundRequest) {
-            origin = request.url.origin
-            if case .tenant = request.access { organization = request.organization } else { organization = nil }
+        /// A tenant's URL is its own affair, so that nobody can close the way for another. What the administrator
+        /// configured is shared, and each organization has a breaker of its own beside it: its failures alone close the
+        /// way for it, and say nothing about the destination to the others.
+        static func all(of request: OutboundRequest) -> [Key] {
+            let origin = request.url.origin
+            guard let organization = request.organization else { return [Key(origin: origin, organization: nil)] }
+            let own = Key(origin: origin, organization: organization)
+            if case .tenant = request.access { return [own] }
+            return [own, Key(origin: origin, organization: nil)]
         }
     }
 
@@ -23,41 +29,49 @@ final class CircuitBreakers: Sendable {
     init(configuration: CircuitBreaker.Configuration) { self.configuration = configuration }
 
     func admit(_ request: OutboundRequest, _ progress: ExchangeProgress, at now: ContinuousClock.Instant) throws {
-        let admission = change(request) { $0.admit(at: now) }
-        switch admission {
-        case .allowed(let permit): progress.admitted(permit)
-        case .refused(let wait): throw OutboundError.circuitOpen(retryAfter: wait)
+        var permits: [CircuitBreaker.Permit] = []
+        for key in Key.all(of: request) {
+            switch change(key, { $0.admit(at: now) }) {
+            case .allowed(let permit): permits.append(permit)
+            case .refused(let wait):
+                for (key, permit) in zip(Key.all(of: request), permits) {
+                    change(key) { $0.abandoned(permit, at: now) }
+                }
+                throw OutboundError.circuitOpen(retryAfter: wait)
+            }
         }
+        progress.admitted(permits)
     }
 
     func answered(_ request: OutboundRequest, _ progress: ExchangeProgress) {
-        guard let permit = progress.permit else { return }
-        change(request) { $0.answered(permit) }
+        for (key, permit) in zip(Key.all(of: request), progress.permits) { change(key) { $0.answered(permit) } }
     }
 
-    /// - Returns: For how long the circuit has just been opened.
+    /// - Returns: For how long a circuit has just been opened.
     func record(
         _ request: OutboundRequest,
         _ progress: ExchangeProgress,
         _ result: Result<Void, any Error>,
         at now: ContinuousClock.Instant
     ) -> Duration? {
-        guard let permit = progress.permit else { return nil }
-        return change(request) { breaker in
-            switch Self.verdict(progress, result) {
-            case true?: breaker.succeeded(permit)
-            case false?:
-                breaker.failed(
-                    permit,
-                    of: request.organization ?? .zero,
-                    at: now,
-                    retryAfter: progress.retryAfter
-                )
-                if case .open(let until) = breaker.state { return now.duration(to: until) }
-            case nil: breaker.abandoned(permit, at: now)
+        var pauses: [Duration] = []
+        for (key, permit) in zip(Key.all(of: request), progress.permits) {
+            change(key) { breaker in
+                switch Self.verdict(progress, result) {
+                case true?: breaker.succeeded(permit)
+                case false?:
+                    breaker.failed(
+                        permit,
+                        of: request.organization ?? .zero,
+                        at: now,
+                        retryAfter: progress.retryAfter
+                    )
+                    if case .open(let until) = breaker.state { pauses.append(now.duration(to: until)) }
+                case nil: breaker.abandoned(permit, at: now)
+                }
             }
-            return nil
         }
+        return pauses.max()
     }
 
     /// Whether the destination did its part; nil when the call says nothing about it.
@@ -76,7 +90,7 @@ final class CircuitBreakers: Sendable {
         }
     }
 
-    /// What the administrator configured is shared: one organization's failures say nothing about it to the others.
+    /// What all share is closed by the failures of two organizations or more.
     private func configuration(of key: Key) -> CircuitBreaker.Configuration {
         var configuration = configuration
         if key.organization == nil { configuration.callers = 2 }
@@ -84,9 +98,8 @@ final class CircuitBreakers: Sendable {
     }
 
     @discardableResult
-    private func change<Value>(_ request: OutboundRequest, _ body: (inout CircuitBreaker) -> Value) -> Value {
-        let key = Key(request)
-        return breakers.withLock { breakers in
+    private func change<Value>(_ key: Key, _ body: (inout CircuitBreaker) -> Value) -> Value {
+        breakers.withLock { breakers in
             var breaker = breakers[key] ?? CircuitBreaker(configuration: configuration(of: key))
             defer {
                 if breaker.isPristine {

@@ -111,7 +111,7 @@ package final class OutboundClient: Sendable {
     ) async throws -> Value {
         let started = ContinuousClock.now
         let progress = ExchangeProgress(deadline: request.deadline)
-        let result = await bounded(progress, idleTimeout: request.idleTimeout) {
+        let result = await bounded(progress, request) {
             try await self.exchange(request, progress, body)
         }
         report(request, progress, result.map { _ in }, since: started)
@@ -121,7 +121,7 @@ package final class OutboundClient: Sendable {
     /// Runs an operation beside a watch that cancels it when its time is over.
     private func bounded<Value: Sendable>(
         _ progress: ExchangeProgress,
-        idleTimeout: Duration?,
+        _ request: OutboundRequest,
         _ operation: @escaping @Sendable () async throws -> Value
     ) async -> Result<Value, any Error> {
         await withTaskGroup(of: Ending<Value>.self) { group in
@@ -129,7 +129,8 @@ package final class OutboundClient: Sendable {
                 do { return .finished(.success(try await operation())) } catch { return .finished(.failure(error)) }
             }
             group.addTask {
-                await progress.expiry(idleTimeout: idleTimeout).map(Ending<Value>.expired) ?? .watchCancelled
+                await progress.expiry(startTimeout: request.startTimeout, idleTimeout: request.idleTimeout)
+                    .map(Ending<Value>.expired) ?? .watchCancelled
             }
             var expired: OutboundError.Wait?
             while let ending = await group.next() {
@@ -174,6 +175,7 @@ package final class OutboundClient: Sendable {
         let clientRequest = clientRequest(request)
         for (attempt, pin) in pins.enumerated() {
             do {
+                progress.send()
                 return try await connections.withClient(pinnedTo: pin) { client in
                     let response = try await response(to: clientRequest, from: client, deadline: request.deadline)
                     let status = Int(response.status.code)

@@ -48,7 +48,9 @@ package struct OutboundRequest: Sendable {
     package var organization: ID<OrganizationEntity>?
     /// The end of everything: waiting, connecting, sending, and reading the last byte.
     package var deadline: ContinuousClock.Instant
-    /// How long the response, and then one read of its body, may be waited for; nil leaves it to the deadline.
+    /// How long the beginning of the response may be waited for, from sending on; nil leaves it to the deadline.
+    package var startTimeout: Duration?
+    /// How long one read of the body may wait; nil leaves it to the deadline.
     package var idleTimeout: Duration?
     package var maximumResponseBytes: Int
 
@@ -61,6 +63,7 @@ package struct OutboundRequest: Sendable {
         access: OutboundAccess,
         organization: ID<OrganizationEntity>?,
         deadline: ContinuousClock.Instant,
+        startTimeout: Duration? = nil,
         idleTimeout: Duration? = nil,
         maximumResponseBytes: Int = 1 << 20
     ) {
@@ -72,6 +75,7 @@ package struct OutboundRequest: Sendable {
         self.access = access
         self.organization = organization
         self.deadline = deadline
+        self.startTimeout = startTimeout
         self.idleTimeout = idleTimeout
         self.maximumResponseBytes = maximumResponseBytes
     }

@@ -47,6 +47,7 @@ struct OutboundClientTests {
         access: OutboundAccess = .trusted,
         organization: ID<OrganizationEntity>? = nil,
         within time: Duration = .seconds(120),
+        start: Duration? = nil,
         idle: Duration? = nil,
         limit: Int = 1 << 20
     ) throws -> OutboundRequest {
@@ -59,6 +60,7 @@ struct OutboundClientTests {
             access: access,
             organization: organization,
             deadline: .now.advanced(by: time),
+            startTimeout: start,
             idleTimeout: idle,
             maximumResponseBytes: limit
         )
@@ -147,7 +149,7 @@ struct OutboundClientTests {
                     try await client.send(self.request(port, "/headers", within: .seconds(2)))
                 }
                 await #expect(throws: OutboundError.timedOut(.response)) {
-                    try await client.send(self.request(port, "/headers", within: .seconds(3_600), idle: .seconds(2)))
+                    try await client.send(self.request(port, "/headers", within: .seconds(3_600), start: .seconds(2)))
                 }
                 let request = try request(port, "/body", within: .seconds(2))
                 let error = await #expect(throws: OutboundError.self) { try await client.send(request) }
@@ -287,20 +289,26 @@ struct OutboundClientTests {
         }
     }
 
-    @Test("one organization's failures close the administrator's destination to nobody")
+    @Test("one organization's failures close the administrator's destination for itself only; those of two, for all")
     func sharedBreaker() async throws {
-        let (failing, other) = (ID<OrganizationEntity>(), ID<OrganizationEntity>())
+        let organizations = (0..<3).map { _ in ID<OrganizationEntity>() }
         let server = SimulatedServer { request in .simulated(request.path == "/fails" ? 500 : 200) }
         try await server.withPort { port in
             try await withClient(.init(breaker: .init(threshold: 2, firstPause: .seconds(60)))) { client in
-                for _ in 0..<6 { try await expect(500, from: client, request(port, "/fails", organization: failing)) }
-                try await expect(200, from: client, request(port, organization: other))
-                for organization in [failing, failing, other] {
+                func expectRefusal(of organization: ID<OrganizationEntity>) async throws {
+                    let refused = try request(port, organization: organization)
+                    let error = await #expect(throws: OutboundError.self) { try await client.send(refused) }
+                    #expect(error?.outcome == "circuit_open")
+                }
+                for _ in 0..<2 {
+                    try await expect(500, from: client, request(port, "/fails", organization: organizations[0]))
+                }
+                try await expectRefusal(of: organizations[0])
+                try await expect(200, from: client, request(port, organization: organizations[1]))
+                for organization in organizations[1...] {
                     try await expect(500, from: client, request(port, "/fails", organization: organization))
                 }
-                let refused = try request(port, organization: failing)
-                let error = await #expect(throws: OutboundError.self) { try await client.send(refused) }
-                #expect(error?.outcome == "circuit_open")
+                for organization in organizations { try await expectRefusal(of: organization) }
             }
         }
     }

@@ -58,7 +58,8 @@ package struct AIAgentService: Sendable {
             if let name = changes.name { agent.name = name }
             if let instructions = changes.instructions { agent.instructions = instructions }
             if let model = changes.model {
-                try requireModel(model)
+                // What it names already may have gone meanwhile; that is no reason to refuse other changes.
+                if model != old.model { try requireModel(model) }
                 agent.model = model
             }
             if let settings = changes.settings { agent.settings = settings }

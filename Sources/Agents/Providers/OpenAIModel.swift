@@ -37,6 +37,8 @@ package struct OpenAICompatibleModel: LanguageModel {
         package var endpoint: OpenAIEndpoint
         package var model: String
         package var quirks: Quirks
+        /// The longest wait for the beginning of the answer; a local model may have to read a long prompt first.
+        package var startTimeout: Duration
         /// The longest wait between two pieces of the answer; comments of the server count as pieces.
         package var idleTimeout: Duration
         /// The most bytes of text that an answer may have.
@@ -47,6 +49,7 @@ package struct OpenAICompatibleModel: LanguageModel {
             endpoint: OpenAIEndpoint,
             model: String,
             quirks: Quirks = Quirks(),
+            startTimeout: Duration = .seconds(60),
             idleTimeout: Duration = .seconds(30),
             maximumReplyBytes: Int = 128 << 10,
             prompt: PromptBuilder = PromptBuilder()
@@ -54,6 +57,7 @@ package struct OpenAICompatibleModel: LanguageModel {
             self.endpoint = endpoint
             self.model = model
             self.quirks = quirks
+            self.startTimeout = startTimeout
             self.idleTimeout = idleTimeout
             self.maximumReplyBytes = maximumReplyBytes
             self.prompt = prompt
@@ -140,6 +144,7 @@ package struct OpenAICompatibleModel: LanguageModel {
         )
         outbound.headers["accept"] = "text/event-stream"
         outbound.headers["idempotency-key"] = request.requestID
+        outbound.startTimeout = configuration.startTimeout
         outbound.idleTimeout = configuration.idleTimeout
         // Each piece of a few letters comes in some 300 bytes of JSON.
         outbound.maximumResponseBytes = 65_536 + configuration.maximumReplyBytes * 128

@@ -94,17 +94,23 @@ package final class EventConsumerLoop: Service {
     package func runOnce() async throws -> Int {
         try await findPlace()
         let isOneByOne = state.withLock { $0.oneByOneThrough != nil }
+        // What the transaction was about when it failed; the error itself belongs to the database's driver as well.
+        let attempted = Mutex<Attempted?>(nil)
         do {
-            let batch = try await hand(over: isOneByOne ? 1 : Self.batchLimit)
+            let batch = try await hand(over: isOneByOne ? 1 : Self.batchLimit) { value in
+                attempted.withLock { $0 = value }
+            }
             if let last = batch.last { passed(last) }
+            for entry in batch.unreadable { tell(entry) }
             if batch.isLooked {
                 let wait = batch.heldBackSince.map { max(now() - $0, .zero) } ?? .zero
                 delay.record(Double(wait.wholeMilliseconds) / 1_000)
             }
             if batch.count > 0 { consumed.increment(by: batch.count) }
             return batch.count
-        } catch let failure as Failure {
-            return try await failed(failure)
+        } catch {
+            guard let attempted = attempted.withLock({ $0 }) else { throw error }
+            return try await failed(attempted, error)
         }
     }
 
@@ -113,21 +119,24 @@ package final class EventConsumerLoop: Service {
     private struct Batch: Sendable {
         var count = 0
         var last: EventPlace?
+        var unreadable: [UnreadableEntry] = []
         /// Whether the feed was looked at; not while another node is at it.
         var isLooked = false
         /// See ``EventFeed/Page/heldBackSince``.
         var heldBackSince: Timestamp?
     }
 
-    /// What the consumer threw, and at which events.
-    private struct Failure: Error {
+    /// The events that were handed over.
+    private struct Attempted: Sendable {
         let first: FeedEntry
         let last: EventPlace
         let count: Int
-        let error: any Error
     }
 
-    private func hand(over limit: Int) async throws -> Batch {
+    private func hand(
+        over limit: Int,
+        note: @escaping @Sendable (Attempted?) -> Void
+    ) async throws -> Batch {
         let (consumer, now) = (consumer, now())
         // Each statement has to see what was committed before it: the events those before the lock was had.
         return try await database.write(for: .feed, isolation: .readCommitted) { tx in
@@ -139,60 +148,82 @@ package final class EventConsumerLoop: Service {
                 return Batch(isLooked: true, heldBackSince: page.heldBackSince)
             }
             if consumer.planner == .free { try tx.planFreely() }
-            do {
-                // What cannot be read is no event that a consumer could handle.
-                for entry in entries {
-                    if case .unreadable(let entry) = entry { try Self.setAside(entry, for: consumer.name, tx, at: now) }
-                }
-                let events = entries.compactMap(\.event)
-                if !events.isEmpty { try consumer.consume(events, in: tx) }
-            } catch {
-                throw Failure(first: first, last: last.place, count: entries.count, error: error)
-            }
+            note(Attempted(first: first, last: last.place, count: entries.count))
+            // What cannot be read is no event that a consumer could handle.
+            let unreadable = entries.compactMap(\.unreadable)
+            for entry in unreadable { try Self.setAside(entry, for: consumer.name, tx, at: now) }
+            let events = entries.compactMap(\.event)
+            if !events.isEmpty { try consumer.consume(events, in: tx) }
             try Self.move(consumer.name, to: last.place, tx, at: now)
-            return Batch(count: entries.count, last: last.place, isLooked: true, heldBackSince: page.heldBackSince)
+            return Batch(
+                count: entries.count,
+                last: last.place,
+                unreadable: unreadable,
+                isLooked: true,
+                heldBackSince: page.heldBackSince
+            )
         }
     }
 
     /// Decides what becomes of events that the consumer could not handle.
     ///
     /// - Returns: How many events were set aside.
-    private func failed(_ failure: Failure) async throws -> Int {
-        // The database was busy or away, which says nothing about the events.
-        if failure.error is CancellationError { throw failure.error }
-        if let error = failure.error as? StorageError, error.isTransient { throw error }
-        guard failure.count == 1 else {
-            state.withLock { $0.oneByOneThrough = failure.last }
+    private func failed(_ attempted: Attempted, _ error: any Error) async throws -> Int {
+        if case StorageError.timedOut = error, attempted.count > 1 {
+            // So many do not fit into one transaction.
+        } else if !Self.isOfEvents(error) {
+            throw error
+        }
+        guard attempted.count == 1 else {
+            state.withLock { $0.oneByOneThrough = attempted.last }
             return 0
         }
         let failures = state.withLock { state in
-            let before = state.failing?.place == failure.first.place ? state.failing?.failures ?? 0 : 0
-            state.failing = (failure.first.place, before + 1)
+            let before = state.failing?.place == attempted.first.place ? state.failing?.failures ?? 0 : 0
+            state.failing = (attempted.first.place, before + 1)
             return before + 1
         }
-        guard failures >= Self.tries, case .event(let event) = failure.first else { throw failure.error }
-        let reason = JobReason.of(failure.error)
+        guard failures >= Self.tries else { throw error }
+        let entry = UnreadableEntry(
+            place: attempted.first.place,
+            organization: attempted.first.organization,
+            type: attempted.first.type,
+            reason: JobReason.of(error)
+        )
         let (name, now) = (consumer.name, now())
         let isMine = try await database.write(for: .feed, isolation: .readCommitted) { tx in
-            guard let place = try Self.place(of: name, tx), place < event.place else { return false }
-            let entry = UnreadableEntry(
-                place: event.place,
-                organization: event.organization,
-                type: event.type,
-                reason: reason
-            )
+            guard let place = try Self.place(of: name, tx), place < entry.place else { return false }
             try Self.setAside(entry, for: name, tx, at: now)
-            try Self.move(name, to: event.place, tx, at: now)
+            try Self.move(name, to: entry.place, tx, at: now)
             return true
         }
         guard isMine else { return 0 }
+        tell(entry)
+        passed(entry.place)
+        return 1
+    }
+
+    /// Whether an error says something about the events, and not about the database.
+    private static func isOfEvents(_ error: any Error) -> Bool {
+        switch error {
+        case is CancellationError: false
+        case let error as StorageError:
+            switch error {
+            case .violation, .unexpectedValue, .unstorable, .database: true
+            default: false
+            }
+        default: true
+        }
+    }
+
+    private func tell(_ entry: UnreadableEntry) {
         setAside.increment()
         logger.error(
             "an event could not be handled and is set aside",
-            metadata: ["event": "\(event.place)", "event_type": "\(event.type)", "reason": "\(reason)"]
+            metadata: [
+                "event": "\(entry.place)", "event_type": "\(entry.type ?? "unreadable")", "reason": "\(entry.reason)",
+            ]
         )
-        passed(event.place)
-        return 1
     }
 
     private func passed(_ place: EventPlace) {
@@ -235,7 +266,8 @@ package final class EventConsumerLoop: Service {
     }
 
     private static func move(_ name: String, to place: EventPlace, _ tx: any Transaction, at now: Timestamp) throws {
-        try tx.run(
+        // Waits for its answer, so that what the consumer only sent fails here and not with the commit.
+        try tx.execute(
             """
             UPDATE event_consumers SET transaction_number = \(place.transactionNumber), position = \(place.position),
                 updated_at = \(now)

@@ -21,6 +21,24 @@ package enum FeedEntry: Sendable {
         }
     }
 
+    /// nil when the row can be read.
+    var unreadable: UnreadableEntry? { if case .unreadable(let entry) = self { entry } else { nil } }
+
+    var organization: ID<OrganizationEntity>? {
+        switch self {
+        case .event(let event): event.organization
+        case .unreadable(let entry): entry.organization
+        }
+    }
+
+    /// The name of the event's type.
+    var type: String? {
+        switch self {
+        case .event(let event): event.type
+        case .unreadable(let entry): entry.type
+        }
+    }
+
     /// nil when the row cannot be read.
     package var event: RecordedEvent? { if case .event(let event) = self { event } else { nil } }
 
@@ -41,8 +59,8 @@ package enum FeedEntry: Sendable {
                 UnreadableEntry(
                     place: EventPlace(transactionNumber: number, position: position),
                     organization: organization,
-                    type: type,
-                    reason: "the row could not be read: \(error)"
+                    type: type.map(JobReason.clean),
+                    reason: "the row could not be read (\(JobReason.of(error)))"
                 )
             )
         }

@@ -8,7 +8,7 @@ extension Purge {
     ///
     /// - Parameters:
     ///   - age: Jobs that were quarantined later are kept.
-    ///   - batch: At most so many jobs of a lane are deleted in one transaction.
+    ///   - batch: At most so many jobs are deleted in one transaction.
     package static func quarantinedJobs(keeping age: Duration = .seconds(90 * 86_400), batch: Int = 1_000) -> Purge {
         let batch = max(1, batch)
         return Purge("quarantined_jobs") { database, now in

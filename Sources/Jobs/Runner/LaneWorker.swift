@@ -9,6 +9,8 @@ final class LaneWorker: Sendable {
         var occupancy: Occupancy
         /// There was more to claim than there were slots for it.
         var isStarved = false
+        /// How many slots were freed since the start, so that a claim knows whether one was freed meanwhile.
+        var releases: UInt64 = 0
         var turn = Turn()
     }
 
@@ -56,6 +58,7 @@ final class LaneWorker: Sendable {
     func end(_ claim: Claim) -> Bool {
         let (total, isStarved) = state.withLock { state in
             state.occupancy.release(claim.organization)
+            state.releases &+= 1
             defer { state.isStarved = false }
             return (state.occupancy.total, state.isStarved)
         }
@@ -88,17 +91,18 @@ final class LaneWorker: Sendable {
     /// - Parameter limit: So many jobs at most.
     func claim(from database: any Database, limit: Int = .max, now: Timestamp) async throws -> Catch {
         let plan = plan
-        let (turn, occupancy) = state.withLock { ($0.turn, $0.occupancy) }
+        let (turn, occupancy, releases) = state.withLock { ($0.turn, $0.occupancy, $0.releases) }
         let limit = min(limit, occupancy.free)
         guard limit > 0 else { return Catch(turn: turn) }
         let token = ID<JobTokenEntity>()
-        let result = try await database.write(for: .queue, isolation: .readCommitted) { tx in
+        var result = try await database.write(for: .queue, isolation: .readCommitted) { tx in
             try Self.claim(plan, turn: turn, occupancy, limit: limit, token: token, now: now, in: tx)
         }
         state.withLock { state in
             state.turn = result.turn
-            // A slot of its own that becomes free is what its jobs wait for.
-            if result.hasFull { state.isStarved = true }
+            // A slot of its own that becomes free is what its jobs wait for. One that did so during the claim woke nobody.
+            guard result.hasFull else { return }
+            if state.releases == releases { state.isStarved = true } else { result.mayHaveMore = true }
         }
         return result
     }
@@ -131,7 +135,9 @@ final class LaneWorker: Sendable {
         for job in result.unreadable { try tx.run(JobStore.setAside(job, now: now)) }
         result.claims.sort { ($0.runAt, $0.id) < ($1.runAt, $1.id) }
         let isFull = zip(rows, served).contains { $0.count == $1.limit }
-        if !result.claims.isEmpty, found.count == limit || isFull { result.mayHaveMore = true }
+        if !result.claims.isEmpty || !result.unreadable.isEmpty, found.count == limit || isFull {
+            result.mayHaveMore = true
+        }
         return result
     }
 

@@ -13,7 +13,8 @@ package struct TrainingJob: Job {
         base: .seconds(5),
         ceiling: .seconds(300),
         timeout: .seconds(600),
-        lease: .seconds(60)
+        lease: .seconds(60),
+        longestRetryAfter: .seconds(3_600)
     )
 
     let source: ID<KnowledgeSource>

@@ -68,7 +68,7 @@ struct TableShape: Sendable {
 
     /// Builds the table anew on SQLite, which cannot change the constraints of a table that exists; blank on PostgreSQL.
     ///
-    /// For a migration, which runs with foreign keys switched off and checks them at its end. Rows keep their row numbers.
+    /// For a migration, which runs with foreign keys switched off and checks them at its end. The rows of a table with full text keep their entries.
     ///
     /// - Parameter old: The columns that the table has before and keeps; each new one needs a default or allows NULL.
     func rebuild(keeping old: [String]) -> [SQL] {

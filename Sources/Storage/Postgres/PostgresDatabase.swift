@@ -116,7 +116,10 @@ package final class PostgresDatabase: Database {
         guard room.isMissing else { return }
         do {
             try await write(for: .maintenance, isolation: .readCommitted) { tx in
+                // Where the tables lie, and not made smaller by compression.
+                try tx.run("SET LOCAL temp_tablespaces = ''")
                 try tx.run("CREATE TEMPORARY TABLE kuvend_room (bytes BYTEA NOT NULL) ON COMMIT DROP")
+                try tx.run("ALTER TABLE kuvend_room ALTER COLUMN bytes SET STORAGE EXTERNAL")
                 try tx.run(
                     "INSERT INTO kuvend_room (bytes) VALUES (\(SQLValue.bytes(Array(repeating: 0, count: 65_536))))"
                 )
