@@ -233,7 +233,7 @@ let package = Package(
             name: "AppTests",
             dependencies: [
                 "App", "Kernel", "Storage", "Schema", "Events", "Jobs", "Outbound", "Web", "Identity", "Knowledge",
-                "Simulators",
+                "Messaging", "Agents", "Simulators",
                 "TestKit", logging,
                 nioCore, asyncHTTPClient, .product(name: "NIOHTTP1", package: "swift-nio"),
             ],

@@ -65,6 +65,8 @@ package final class OpenAISimulator: Sendable {
         var counts = Counts()
         var failures: [Failure] = []
         var answers: [String] = []
+        /// Requests in which these words occur hang.
+        var hangingWords: String?
         var style = Style()
         /// Streams wait when they have sent so many pieces.
         var holdAfter: Int?
@@ -135,6 +137,9 @@ package final class OpenAISimulator: Sendable {
         state.change { $0.failures += Array(repeating: failure, count: count) }
     }
 
+    /// Requests in which these words occur are received, and nothing comes back; others are answered as ever.
+    package func hang(on words: String) { state.change { $0.hangingWords = words } }
+
     /// The next chat that succeeds is answered with these words.
     package func answer(with text: String) { state.change { $0.answers.append(text) } }
 
@@ -176,6 +181,11 @@ package final class OpenAISimulator: Sendable {
                 "invalid_api_key",
                 "Incorrect API key provided: \(key)."
             )
+        }
+        if let words = state.current.hangingWords, String(decoding: request.body, as: UTF8.self).contains(words),
+            let response = try await fail(.hangBeforeHeaders)
+        {
+            return response
         }
         if let failure, let response = try await fail(failure) { return response }
         guard let body = request.json, body.object != nil else {
