@@ -38,11 +38,19 @@ struct ProviderModelTests {
         }
     }
 
+    /// - Parameter slots: Calls at a time.
     @discardableResult
-    private func withModel<Value: Sendable>(_ body: (Setting) async throws -> Value) async throws -> Value {
+    private func withModel<Value: Sendable>(
+        slots: Int = 64,
+        _ body: (Setting) async throws -> Value
+    ) async throws -> Value {
         try await withOpenAISimulator { simulator in
             let client = OutboundClient(
-                configuration: .init(connectTimeout: .seconds(30), breaker: .init(threshold: 1_000)),
+                configuration: .init(
+                    connectTimeout: .seconds(30),
+                    platformSlots: slots,
+                    breaker: .init(threshold: 1_000)
+                ),
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             )
             do {
@@ -282,6 +290,20 @@ struct ProviderModelTests {
             let result = try await outcome(of: setting.model(), request(within: .milliseconds(300))).result
             #expect(result.failure?.kind == .timedOut)
             #expect(result.failure?.isTransient == true)
+        }
+    }
+
+    @Test("a provider that takes the request and never begins to answer frees its slot after the idle time")
+    func neverBegins() async throws {
+        try await withModel(slots: 1) { setting in
+            setting.simulator.fail(with: .hangBeforeHeaders)
+            let model = try setting.model { $0.idleTimeout = .milliseconds(300) }
+            async let hanging = outcome(of: model, request(within: .seconds(3_600)))
+            try await setting.simulator.counts { $0.held == 1 }
+            // Waits for the only slot, and has an idle time of its own once it is sent.
+            let next = try await outcome(of: setting.model(), request(within: .seconds(3_600)))
+            #expect(next.text == answer)
+            #expect(try await hanging.result.failure?.kind == .timedOut)
         }
     }
 
