@@ -1,11 +1,13 @@
 package import Kernel
 
-/// Leaves a destination alone that keeps failing, and finds out with one call at a time whether it is back.
+/// Leaves a destination alone that keeps failing, and finds out with few calls at a time whether it is back.
 ///
 /// Closed, it counts failures in a row. At the threshold it opens, once calls of enough callers are among them, so that nobody
 /// closes the way for others with requests that only fail for them: calls are refused until the pause is over. Then one
-/// call goes out as the probe; it closes the circuit or opens it again for twice as long. Outcomes of calls that were
-/// admitted before the last change of state are ignored.
+/// call goes out as the probe, and one of each other caller beside it, so that none waits for a probe of another that
+/// hangs: the first to end closes the circuit or opens it again for twice as long. Outcomes of calls that were admitted
+/// before the last change of state are ignored; and where callers share the circuit so are failures of calls since whose
+/// admission another succeeded: the destination was there, and calls that hang all end at a time.
 package struct CircuitBreaker: Sendable, Hashable {
     package struct Configuration: Sendable, Hashable {
         /// Failures in a row that open the circuit.
@@ -31,13 +33,15 @@ package struct CircuitBreaker: Sendable, Hashable {
     package enum State: Sendable, Hashable {
         case closed(failures: Int)
         case open(until: ContinuousClock.Instant)
-        /// The probe is under way.
+        /// Probes are under way.
         case halfOpen
     }
 
     /// The right to make one call; its outcome is reported with it.
     package struct Permit: Sendable, Hashable {
         fileprivate let generation: UInt64
+        fileprivate let successes: UInt64
+        fileprivate let caller: ID<OrganizationEntity>
     }
 
     package enum Admission: Sendable, Hashable {
@@ -47,6 +51,7 @@ package struct CircuitBreaker: Sendable, Hashable {
 
     /// What a caller is told to wait while a probe is under way.
     private static let probeWait = Duration.seconds(1)
+    private static let mostProbes = 8
 
     package let configuration: Configuration
     package private(set) var state = State.closed(failures: 0)
@@ -55,24 +60,35 @@ package struct CircuitBreaker: Sendable, Hashable {
     private var pauses = 0
     /// Two of those whose calls failed since the last that did not.
     private var failing: Set<ID<OrganizationEntity>> = []
+    /// Whose probes are under way.
+    private var probing: Set<ID<OrganizationEntity>> = []
+    /// Counted where callers share the circuit.
+    private var successes: UInt64 = 0
 
     package init(configuration: Configuration = Configuration()) { self.configuration = configuration }
 
     /// Whether it knows nothing that a new one would not know.
-    package var isPristine: Bool { state == .closed(failures: 0) && failing.isEmpty }
+    package var isPristine: Bool { state == .closed(failures: 0) && failing.isEmpty && successes == 0 }
 
-    package mutating func admit(at now: ContinuousClock.Instant) -> Admission {
+    /// - Parameter caller: Whose call it is; zero for the platform's own.
+    package mutating func admit(
+        at now: ContinuousClock.Instant,
+        of caller: ID<OrganizationEntity> = .zero
+    ) -> Admission {
         switch state {
         case .closed:
-            return .allowed(Permit(generation: generation))
+            break
         case .open(let until) where now < until:
             return .refused(retryAfter: now.duration(to: until))
         case .open:
             change(to: .halfOpen)
-            return .allowed(Permit(generation: generation))
+            probing = [caller]
         case .halfOpen:
-            return .refused(retryAfter: Self.probeWait)
+            guard probing.count < Self.mostProbes, probing.insert(caller).inserted else {
+                return .refused(retryAfter: Self.probeWait)
+            }
         }
+        return .allowed(Permit(generation: generation, successes: successes, caller: caller))
     }
 
     /// The destination began to answer.
@@ -80,28 +96,22 @@ package struct CircuitBreaker: Sendable, Hashable {
     /// Others need not wait for the end of a probe that streams for a minute; the next failure opens the circuit again.
     package mutating func answered(_ permit: Permit) {
         guard permit.generation == generation, state == .halfOpen else { return }
-        state = .closed(failures: configuration.threshold - 1)
+        close(failures: configuration.threshold - 1)
     }
 
     package mutating func succeeded(_ permit: Permit) {
+        if configuration.callers > 1 { successes &+= 1 }
         guard permit.generation == generation else { return }
         pauses = 0
         failing = []
-        state = .closed(failures: 0)
+        close(failures: 0)
     }
 
-    /// - Parameters:
-    ///   - caller: Whose call it was; zero for the platform's own.
-    ///   - retryAfter: The wait that the destination asked for; a longer one than its own pause wins, up to the longest
-    ///     pause.
-    package mutating func failed(
-        _ permit: Permit,
-        of caller: ID<OrganizationEntity> = .zero,
-        at now: ContinuousClock.Instant,
-        retryAfter: Duration? = nil
-    ) {
-        guard permit.generation == generation else { return }
-        if failing.count < 2 { failing.insert(caller) }
+    /// - Parameter retryAfter: The wait that the destination asked for; a longer one than its own pause wins, up to the
+    ///   longest pause.
+    package mutating func failed(_ permit: Permit, at now: ContinuousClock.Instant, retryAfter: Duration? = nil) {
+        guard permit.generation == generation, permit.successes == successes else { return }
+        if failing.count < 2 { failing.insert(permit.caller) }
         switch state {
         case .closed(let failures) where failures + 1 < configuration.threshold:
             state = .closed(failures: failures + 1)
@@ -121,11 +131,18 @@ package struct CircuitBreaker: Sendable, Hashable {
     /// The call was given up for reasons of the caller: an abandoned probe leaves its place to the next call.
     package mutating func abandoned(_ permit: Permit, at now: ContinuousClock.Instant) {
         guard permit.generation == generation, state == .halfOpen else { return }
-        change(to: .open(until: now))
+        probing.remove(permit.caller)
+        if probing.isEmpty { change(to: .open(until: now)) }
+    }
+
+    private mutating func close(failures: Int) {
+        state = .closed(failures: failures)
+        probing = []
     }
 
     private mutating func change(to state: State) {
         self.state = state
+        probing = []
         generation &+= 1
     }
 }

@@ -31,7 +31,7 @@ final class CircuitBreakers: Sendable {
     func admit(_ request: OutboundRequest, _ progress: ExchangeProgress, at now: ContinuousClock.Instant) throws {
         var permits: [CircuitBreaker.Permit] = []
         for key in Key.all(of: request) {
-            switch change(key, { $0.admit(at: now) }) {
+            switch change(key, { $0.admit(at: now, of: request.organization ?? .zero) }) {
             case .allowed(let permit): permits.append(permit)
             case .refused(let wait):
                 for (key, permit) in zip(Key.all(of: request), permits) {
@@ -60,12 +60,7 @@ final class CircuitBreakers: Sendable {
                 switch Self.verdict(progress, result) {
                 case true?: breaker.succeeded(permit)
                 case false?:
-                    breaker.failed(
-                        permit,
-                        of: request.organization ?? .zero,
-                        at: now,
-                        retryAfter: progress.retryAfter
-                    )
+                    breaker.failed(permit, at: now, retryAfter: progress.retryAfter)
                     if case .open(let until) = breaker.state { pauses.append(now.duration(to: until)) }
                 case nil: breaker.abandoned(permit, at: now)
                 }

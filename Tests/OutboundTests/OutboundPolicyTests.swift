@@ -244,8 +244,12 @@ struct CircuitBreakerTests {
         return breaker
     }
 
-    private static func permit(_ breaker: inout CircuitBreaker, _ seconds: Int) throws -> CircuitBreaker.Permit {
-        guard case .allowed(let permit) = breaker.admit(at: start.advanced(by: .seconds(seconds))) else {
+    private static func permit(
+        _ breaker: inout CircuitBreaker,
+        _ seconds: Int,
+        of caller: ID<OrganizationEntity> = .zero
+    ) throws -> CircuitBreaker.Permit {
+        guard case .allowed(let permit) = breaker.admit(at: start.advanced(by: .seconds(seconds)), of: caller) else {
             throw OutboundError.cancelled
         }
         return permit
@@ -267,15 +271,47 @@ struct CircuitBreakerTests {
     func callers(threshold: Int) throws {
         let (one, other) = (ID<OrganizationEntity>(), ID<OrganizationEntity>())
         var breaker = CircuitBreaker(configuration: .init(threshold: threshold, callers: 2))
-        for _ in 0..<20 { breaker.failed(try Self.permit(&breaker, 0), of: one, at: Self.start) }
+        for _ in 0..<20 { breaker.failed(try Self.permit(&breaker, 0, of: one), at: Self.start) }
         #expect(!breaker.isPristine)
-        breaker.failed(try Self.permit(&breaker, 0), of: other, at: Self.start)
+        breaker.failed(try Self.permit(&breaker, 0, of: other), at: Self.start)
         #expect(breaker.state == .open(until: Self.start.advanced(by: .seconds(5))))
 
         breaker = CircuitBreaker(configuration: .init(threshold: threshold, callers: 2))
-        for _ in 0..<20 { breaker.failed(try Self.permit(&breaker, 0), of: one, at: Self.start) }
+        for _ in 0..<20 { breaker.failed(try Self.permit(&breaker, 0, of: one), at: Self.start) }
         breaker.succeeded(try Self.permit(&breaker, 0))
-        #expect(breaker.isPristine)
+        #expect(breaker.state == .closed(failures: 0))
+        for _ in 0..<20 { breaker.failed(try Self.permit(&breaker, 0, of: other), at: Self.start) }
+        #expect(breaker.state == .closed(failures: threshold - 1))
+    }
+
+    @Test("calls that hang and end together do not open what others share and were served by meanwhile")
+    func hanging() throws {
+        var breaker = CircuitBreaker(configuration: .init(threshold: 3, callers: 2))
+        let hanging = try (0..<6).map { _ in try Self.permit(&breaker, 0, of: ID()) }
+        breaker.succeeded(try Self.permit(&breaker, 10, of: ID()))
+        for permit in hanging { breaker.failed(permit, at: Self.start.advanced(by: .seconds(30))) }
+        #expect(breaker.state == .closed(failures: 0))
+
+        // Nobody was served since these began.
+        let later = try (0..<6).map { _ in try Self.permit(&breaker, 40, of: ID()) }
+        for permit in later { breaker.failed(permit, at: Self.start.advanced(by: .seconds(70))) }
+        #expect(breaker.state == .open(until: Self.start.advanced(by: .seconds(75))))
+    }
+
+    @Test("a probe that hangs does not keep another caller from probing")
+    func probes() throws {
+        let (one, other) = (ID<OrganizationEntity>(), ID<OrganizationEntity>())
+        var breaker = CircuitBreaker(configuration: .init(threshold: 1, callers: 2))
+        for caller in [one, other] { breaker.failed(try Self.permit(&breaker, 0, of: caller), at: Self.start) }
+        let hanging = try Self.permit(&breaker, 5, of: one)
+        #expect(breaker.admit(at: Self.start.advanced(by: .seconds(6)), of: one) == .refused(retryAfter: .seconds(1)))
+        let second = try Self.permit(&breaker, 6, of: other)
+        breaker.abandoned(hanging, at: Self.start.advanced(by: .seconds(6)))
+        #expect(breaker.state == .halfOpen)
+        breaker.succeeded(second)
+        #expect(breaker.state == .closed(failures: 0))
+        breaker.failed(hanging, at: Self.start.advanced(by: .seconds(35)))
+        #expect(breaker.state == .closed(failures: 0))
     }
 
     @Test("lets one probe through when the pause is over, and closes when it succeeds")
