@@ -91,6 +91,7 @@ package struct Doctor: Sendable {
             findings.append(await clock(database))
             findings.append(await events(database))
         }
+        findings.append(await setAsideEvents(database))
         findings += await lanes()
         return findings
     }
@@ -232,6 +233,22 @@ package struct Doctor: Sendable {
             )
         } catch {
             return Finding(name: "events", verdict: .warning, detail: "cannot be read: \(error)", advice: nil)
+        }
+    }
+
+    /// Whether a consumer of events gave up on any.
+    private func setAsideEvents(_ database: any Database) async -> Finding {
+        let name = "set aside"
+        do {
+            let count = try await SetAsideEvents(database: database).count()
+            return Finding(
+                name: name,
+                verdict: count == 0 ? .good : .warning,
+                detail: "\(count) events that a consumer could not handle",
+                advice: count == 0 ? nil : "look at GET /api/v1/set-aside-events of each organization"
+            )
+        } catch {
+            return Finding(name: name, verdict: .warning, detail: "cannot be read: \(error)", advice: nil)
         }
     }
 

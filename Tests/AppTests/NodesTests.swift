@@ -138,9 +138,7 @@ struct NodesTests {
                 // They wait for the locks of their conversations; when they met as serializable transactions, there were
                 // about as many conflicts as answers.
                 #expect(conflicts < 20)
-                let parts: [String] = shares.map { String($0) }
-                let report: String = "two nodes answered " + parts.joined(separator: " + ")
-                print(report + ", conflicts: " + String(conflicts))
+                print("two nodes answered \(shares), conflicts: \(conflicts)")
             }
         }
     }

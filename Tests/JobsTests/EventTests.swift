@@ -371,6 +371,50 @@ struct EventTests {
     }
 
     @Test(
+        "what the database refuses of a consumer is set aside, and all others are handled",
+        arguments: TestDatabase.kinds
+    )
+    func refusedStatement(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            try await harness.record(1...5)
+            _ = try await harness.feed(reaching: 5)
+            let loop = EventConsumerLoop(
+                database: harness.database,
+                consumer: RefusedConsumer(now: harness.now),
+                logger: Harness.logger
+            )
+            try await eventually("the others are handled") {
+                do { _ = try await loop.runOnce() } catch is StorageError {}
+                return try await harness.jobs().count == 4 ? () : nil
+            }
+            let aside = try await SetAsideEvents(database: harness.database).list(in: harness.organization)
+            #expect(aside.count == 1)
+            #expect(aside.first?.reason.hasPrefix("StorageError") == true)
+        }
+    }
+
+    /// Runs a statement that nobody waits for and that the database refuses.
+    private struct RefusedConsumer: EventConsumer {
+        let name = "refused"
+        let start = ConsumerStart.beginning
+        let now: Timestamp
+
+        func consume(_ events: [RecordedEvent], in tx: any Transaction) throws {
+            try Counting(name: name, now: now).consume(events, in: tx)
+            for event in events where event.subject == "3" {
+                let missing: Int64? = nil
+                try tx.run(
+                    """
+                    INSERT INTO set_aside_events (organization_id, consumer, position, transaction_number, type, reason,
+                        created_at)
+                    VALUES (\(event.organization), 'other', \(missing), 1, 'x', 'x', \(now))
+                    """
+                )
+            }
+        }
+    }
+
+    @Test(
         "a consumer whose trouble is over handles what failed, and others go on meanwhile",
         arguments: TestDatabase.kinds
     )

@@ -48,7 +48,7 @@ package struct SetAsideEvents: Sendable {
         }
     }
 
-    /// How many there are of all organizations, for the administrator.
+    /// How many there are of all organizations, for the administrator; 10,000 stands for more.
     package func count() async throws -> Int {
         try await database.read(for: .feed) { tx in
             try tx.value("SELECT count(*) FROM (SELECT 1 FROM set_aside_events LIMIT 10000) AS counted", as: Int.self)
