@@ -102,6 +102,10 @@ package final class EventConsumerLoop: Service {
             }
             if let last = batch.last { passed(last) }
             for entry in batch.unreadable { tell(entry) }
+            if batch.isPlaceLost {
+                logger.error("the consumer's place is lost and will be found anew")
+                state.withLock { $0.hasPlace = false }
+            }
             if batch.isLooked {
                 let wait = batch.heldBackSince.map { max(now() - $0, .zero) } ?? .zero
                 delay.record(Double(wait.wholeMilliseconds) / 1_000)
@@ -122,6 +126,8 @@ package final class EventConsumerLoop: Service {
         var unreadable: [UnreadableEntry] = []
         /// Whether the feed was looked at; not while another node is at it.
         var isLooked = false
+        /// The consumer's row is gone, or has another name.
+        var isPlaceLost = false
         /// See ``EventFeed/Page/heldBackSince``.
         var heldBackSince: Timestamp?
     }
@@ -141,7 +147,10 @@ package final class EventConsumerLoop: Service {
         // Each statement has to see what was committed before it: the events those before the lock was had.
         return try await database.write(for: .feed, isolation: .readCommitted) { tx in
             try tx.stayOnIndexes()
-            guard let place = try Self.place(of: consumer.name, tx) else { return Batch() }
+            guard let place = try Self.place(of: consumer.name, tx) else {
+                let isThere: Int? = try tx.value("SELECT 1 FROM event_consumers WHERE name = \(consumer.name)")
+                return Batch(isPlaceLost: isThere == nil)
+            }
             let page = try EventFeed.page(after: place, limit: limit, in: tx)
             let entries = page.entries
             guard let first = entries.first, let last = entries.last else {
@@ -257,12 +266,7 @@ package final class EventConsumerLoop: Service {
     private static func place(of name: String, _ tx: any Transaction) throws -> EventPlace? {
         try tx.rows(
             "SELECT transaction_number, position FROM event_consumers WHERE name = \(name) \(.skipLocked)"
-        ) { row in
-            let number = try? row.next(Int64.self)
-            let position = try? row.next(Int64.self)
-            guard let number, let position else { return EventPlace.beginning }
-            return EventPlace(transactionNumber: number, position: position)
-        }.first
+        ) { row in EventPlace(ofConsumer: &row) ?? .beginning }.first
     }
 
     private static func move(_ name: String, to place: EventPlace, _ tx: any Transaction, at now: Timestamp) throws {
@@ -282,11 +286,13 @@ package final class EventConsumerLoop: Service {
         _ tx: any Transaction,
         at now: Timestamp
     ) throws {
+        // What SQLite lets others write is not what may be stored.
+        let type = entry.type?.replacing("\0", with: "\u{FFFD}") ?? "unreadable"
         try tx.run(
             """
             INSERT INTO set_aside_events (organization_id, consumer, position, transaction_number, type, reason, created_at)
             VALUES (\(entry.organization ?? .zero), \(name), \(entry.place.position), \(entry.place.transactionNumber),
-                \(entry.type ?? "unreadable"), \(entry.reason), \(now))
+                \(type), \(entry.reason), \(now))
             ON CONFLICT DO NOTHING
             """
         )

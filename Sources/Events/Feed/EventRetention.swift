@@ -18,7 +18,7 @@ extension Purge {
             let passed = try await database.read(for: .feed) { tx -> EventPlace? in
                 let places = try tx.rows(
                     "SELECT transaction_number, position FROM event_consumers WHERE name IN \(list: consumers)"
-                ) { row in EventPlace(transactionNumber: try row.next(), position: try row.next()) }
+                ) { row in EventPlace(ofConsumer: &row) ?? .beginning }
                 return places.count == consumers.count ? places.min() : nil
             }
             guard let passed else { return 0 }

@@ -37,6 +37,17 @@ package struct EventPlace: Sendable, Hashable, Comparable, CustomStringConvertib
         self.init(transactionNumber: transactionNumber, position: position)
     }
 
+    /// Reads the place in a consumer's row.
+    ///
+    /// nil when it cannot be read, or when its numbers are such as no database gives out: nothing would ever come after it.
+    init?(ofConsumer row: inout Row) {
+        let number = try? row.next(Int64.self)
+        let position = try? row.next(Int64.self)
+        let largest = Int64.max / 2
+        guard let number, let position, number <= largest, position <= largest else { return nil }
+        self.init(transactionNumber: number, position: position)
+    }
+
     package static func < (left: EventPlace, right: EventPlace) -> Bool {
         (left.transactionNumber, left.position) < (right.transactionNumber, right.position)
     }
