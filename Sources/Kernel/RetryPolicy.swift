@@ -78,6 +78,7 @@ package struct RetryPolicy: Sendable, Hashable {
 
     /// In milliseconds, before jitter.
     private func delay(afterAttempt attempt: Int) -> Int64 {
+        let attempt = max(attempt, 1)
         let ceiling = min(self.ceiling.wholeMilliseconds, Int64.max / 4)
         let index = max(attempt - 1, 0)
         if let last = delays.last {

@@ -68,7 +68,9 @@ package struct JobService: Sendable {
         let jobs = try await database.read(in: scope) { tx in
             try tx.rows(
                 """
-                SELECT id, kind, lane, attempt, last_error, created_at, updated_at FROM jobs
+                SELECT id, kind, lane, attempt, last_error, created_at, updated_at,
+                    CASE WHEN updated_at > \(Timestamp.latest) THEN 1 ELSE 0 END
+                FROM jobs
                 WHERE organization_id = \(organization) AND state = 'quarantined'\(place)
                 ORDER BY updated_at DESC, id DESC LIMIT \(limit: page.limit + 1)
                 """
@@ -80,15 +82,18 @@ package struct JobService: Sendable {
                 let attempts = try? row.next(Int.self)
                 let reason = try? row.next(String?.self)
                 let createdAt = try? row.next(Timestamp.self)
-                let quarantinedAt = try? row.next(Timestamp.self)
+                let time = try? row.next(Timestamp.self)
+                // The next page goes on behind it: a time that cannot be read stands before or after all others.
+                let isBeyond = try row.next(Int.self) == 1
+                let quarantinedAt = time ?? (isBeyond ? .latest : .earliest)
                 return QuarantinedJob(
                     id: id ?? .zero,
                     kind: kind ?? "unreadable",
                     lane: lane ?? Lane("unreadable"),
                     attempts: max(attempts ?? 0, 0),
                     reason: reason ?? "",
-                    createdAt: createdAt ?? quarantinedAt ?? .earliest,
-                    quarantinedAt: quarantinedAt ?? .earliest
+                    createdAt: createdAt ?? quarantinedAt,
+                    quarantinedAt: quarantinedAt
                 )
             }
         }

@@ -226,8 +226,10 @@ enum JobStore {
         reason: String,
         now: Timestamp
     ) -> SQL {
+        // A payload that is no JSON fails its job, and must not fail the statement: others are settled together with it.
         let note = Fragment(
-            sqlite: "json_object('payload', json(payload), 'reason', ",
+            sqlite: "json_object('payload', json(CASE WHEN typeof(payload) = 'text' AND json_valid(payload) "
+                + "THEN payload ELSE 'null' END), 'reason', ",
             postgres: "jsonb_build_object('payload', payload, 'reason', "
         )
         return """

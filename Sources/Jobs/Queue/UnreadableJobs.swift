@@ -67,9 +67,10 @@ extension JobStore {
 }
 
 extension Purge {
-    /// Finds jobs that wait but that nobody can read, such as one whose time is no time, and quarantines them.
+    /// Finds jobs that nobody can read, such as one whose time is no time, and quarantines them.
     ///
-    /// What can be read of them is kept. A job whose organization cannot be read becomes one of the product itself.
+    /// What can be read of them is kept. A job whose organization cannot be read becomes one of the product itself. Those in
+    /// quarantine are made readable too, since somebody has to list and discard them.
     package static let unreadableJobs = Purge("unreadable_jobs") { database, now in
         try await repeated(batch: 100) {
             try await database.write(for: .queue, isolation: .readCommitted) { tx in
@@ -77,14 +78,13 @@ extension Purge {
                 switch tx.dialect {
                 case .sqlite:
                     rows = try tx.values(
-                        "SELECT rowid FROM jobs WHERE state <> 'quarantined' AND NOT (\(readable)) LIMIT 100"
+                        "SELECT rowid FROM jobs WHERE (\(readable)) IS NOT TRUE LIMIT 100"
                     )
                 case .postgres:
                     return try tx.execute(
                         """
                         UPDATE jobs SET \(setAside(now: now)) WHERE (organization_id, id) IN (
-                            SELECT organization_id, id FROM jobs
-                            WHERE state <> 'quarantined' AND NOT (\(readable)) LIMIT 100
+                            SELECT organization_id, id FROM jobs WHERE (\(readable)) IS NOT TRUE LIMIT 100
                         )
                         """
                     )
@@ -123,7 +123,7 @@ extension Purge {
     private static var readable: SQL {
         var conditions: [SQL] = [
             isUUID("id"), isUUID("organization_id"), JobStore.isText("kind"), JobStore.isText("lane"), isJSON,
-            isCount("attempt"), isCount("max_attempts"),
+            isCount("attempt"), isCount("max_attempts"), "state IN ('ready', 'running', 'quarantined')",
         ]
         conditions += ["run_at", "created_at", "updated_at"].map(isTime)
         conditions += ["lease_expires_at", "deadline_at"].map { "(\(SQL(trusted: $0)) IS NULL OR \(isTime($0)))" }
@@ -137,14 +137,15 @@ extension Purge {
     }
 
     private static func isTime(_ column: String) -> SQL {
-        let digit = "[0-9]"
-        let groups = [4, 2, 2, 2, 2, 2, 3].map { String(repeating: digit, count: $0) }
-        let pattern = zip(groups, ["-", "-", "T", ":", ":", ".", "Z"]).map { $0 + $1 }.joined()
-        return """
-            \(Fragment(
-                sqlite: "\(column) GLOB '\(pattern)'",
-                postgres: "\(column) BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59Z'"))
-            """
+        // Dates that no calendar has come out as others.
+        """
+        \(Fragment(
+                sqlite: """
+                    (typeof(\(column)) = 'text' AND \(column) >= '0001'
+                        AND strftime('%Y-%m-%dT%H:%M:%fZ', \(column), '+0 days') = \(column))
+                    """,
+                postgres: "\(column) BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59.999Z'"))
+        """
     }
 
     private static func isCount(_ column: String) -> SQL {

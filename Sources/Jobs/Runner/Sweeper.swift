@@ -106,8 +106,8 @@ struct Sweeper: Sendable {
             id = try? row.next()
             token = try? row.next()
             kind = (try? row.next()) ?? "unreadable"
-            attempt = (try? row.next()) ?? 1
-            maxAttempts = (try? row.next()) ?? 1
+            attempt = max((try? row.next()) ?? 1, 1)
+            maxAttempts = max((try? row.next()) ?? 1, 1)
             deadline = try? row.next()
         }
     }

@@ -71,15 +71,16 @@ package struct Scheduler: Service {
         }
     }
 
-    /// Enqueues what is due.
+    /// Enqueues what is due; a schedule whose time cannot be read is.
     ///
     /// - Returns: The names of the schedules that ticked.
     @discardableResult
     package func runOnce() async throws -> [String] {
-        let (schedules, now) = (schedules, now())
+        let (schedules, logger, now) = (schedules, logger, now())
         return try await database.write(for: .queue, isolation: .readCommitted) { tx in
             let places = try tx.rows("SELECT name, next_run_at FROM job_schedules") { row in
-                (name: try row.next(String.self), nextRunAt: try row.next(Timestamp.self))
+                // A row without a name is nobody's.
+                (name: try? row.next(String.self), nextRunAt: try? row.next(Timestamp.self))
             }
             for schedule in schedules where !places.contains(where: { $0.name == schedule.name }) {
                 try tx.run(
@@ -89,16 +90,28 @@ package struct Scheduler: Service {
                     """
                 )
             }
-            guard places.contains(where: { $0.nextRunAt <= now }) else { return [] }
+            let unreadable = places.filter { $0.nextRunAt == nil }.compactMap(\.name)
+            guard !unreadable.isEmpty || places.contains(where: { $0.nextRunAt.map { $0 <= now } ?? false }) else {
+                return []
+            }
             // Whoever holds the row makes the tick.
             let due = try tx.rows(
-                "SELECT name, next_run_at FROM job_schedules WHERE next_run_at <= \(now) ORDER BY name \(.skipLocked)"
+                """
+                SELECT name, next_run_at FROM job_schedules WHERE next_run_at <= \(now) OR name IN \(list: unreadable)
+                ORDER BY name \(.skipLocked)
+                """
             ) { row in
-                (name: try row.next(String.self), nextRunAt: try row.next(Timestamp.self))
+                (name: try? row.next(String.self), nextRunAt: try? row.next(Timestamp.self))
             }
             var ticked: [String] = []
-            for (name, nextRunAt) in due {
-                guard let schedule = schedules.first(where: { $0.name == name }) else { continue }
+            for (name, time) in due {
+                guard let name, let schedule = schedules.first(where: { $0.name == name }) else { continue }
+                if time == nil {
+                    logger.error("a schedule whose time cannot be read is due now", metadata: ["schedule": "\(name)"])
+                }
+                let nextRunAt = time ?? now
+                // Another node may have ticked since the first look.
+                guard nextRunAt <= now else { continue }
                 try tx.run(
                     """
                     UPDATE job_schedules SET next_run_at = \(schedule.next(after: nextRunAt, now: now)), last_run_at = \(now)
