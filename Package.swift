@@ -113,7 +113,7 @@ let package = Package(
         ),
         .target(
             name: "Billing",
-            dependencies: ["Kernel", "Storage", "Jobs", "Web"],
+            dependencies: ["Kernel", "Storage", "Jobs", "Web", logging],
             exclude: ["README.md"],
             swiftSettings: strict
         ),
@@ -221,6 +221,11 @@ let package = Package(
         .testTarget(
             name: "IdentityTests",
             dependencies: ["Kernel", "Storage", "Schema", "Events", "Jobs", "Web", "Identity", "TestKit", logging],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "BillingTests",
+            dependencies: ["Kernel", "Storage", "Schema", "Billing", "TestKit", logging],
             swiftSettings: strict
         ),
         .testTarget(name: "KnowledgeTests", dependencies: ["Kernel", "Knowledge"], swiftSettings: strict),

@@ -30,7 +30,7 @@ package struct BillingModule: Sendable {
 
     package func register(in registry: inout JobRegistry) {
         let usage = usage
-        registry.handle(UsageRollupJob.self) { _, _ in try await usage.rollUp() }
+        registry.handle(UsageRollupJob.self) { _, context in try await usage.rollUp(logger: context.logger) }
     }
 
     package var schedules: [Schedule] { [Schedule("usage.rollup", every: .seconds(300), UsageRollupJob())] }
