@@ -18,7 +18,7 @@ package struct OrganizationPurge: Sendable {
 
     /// Purges what is due.
     ///
-    /// One that fails does not hold up the others.
+    /// One that fails does not hold up the others, nor does one whose row cannot be read: that one stays.
     ///
     /// - Returns: Those that are gone.
     @discardableResult
@@ -26,13 +26,11 @@ package struct OrganizationPurge: Sendable {
         let before = now() - grace
         var gone: [ID<OrganizationEntity>] = []
         var failure: (any Error)?
-        // By their place in the order, so that those that fail are not met again.
-        var last: Due?
-        while let next = try await due(before, after: last) {
+        for id in try await due(before, logger) {
             try Task.checkCancellation()
-            last = next
-            let id = next.id
             do {
+                // It may have been restored while others were purged.
+                guard try await isDue(id, before) else { continue }
                 try await purge(id)
                 gone.append(id)
                 logger.notice("organization purged", metadata: ["organization_id": .stringConvertible(id)])
@@ -53,21 +51,34 @@ package struct OrganizationPurge: Sendable {
         return gone
     }
 
-    private struct Due: Sendable {
-        let id: ID<OrganizationEntity>
-        let deletedAt: Timestamp
+    /// Those whose time has come, in that order.
+    private func due(_ before: Timestamp, _ logger: Logger) async throws -> [ID<OrganizationEntity>] {
+        let found = try await database.read(for: .maintenance) { tx in
+            try tx.rows(
+                """
+                SELECT id, deleted_at FROM organizations WHERE deleted_at <= \(before) AND status = 'deleted'
+                ORDER BY deleted_at, id
+                """
+            ) { row in (id: try? row.next(ID<OrganizationEntity>.self), deletedAt: try? row.next(Timestamp.self)) }
+        }
+        return found.compactMap { id, deletedAt in
+            guard let id, deletedAt != nil else {
+                logger.error(
+                    "organization not purged: its row cannot be read",
+                    metadata: ["organization_id": "\(id?.description ?? "unreadable")"]
+                )
+                return nil
+            }
+            return id
+        }
     }
 
-    /// The next organization whose time has come.
-    private func due(_ before: Timestamp, after last: Due?) async throws -> Due? {
-        var conditions: [SQL] = ["deleted_at <= \(before)", "status = 'deleted'"]
-        if let last { conditions.append("(deleted_at, id) > (\(last.deletedAt), \(last.id))") }
-        let query: SQL = """
-            SELECT id, deleted_at FROM organizations WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY deleted_at, id LIMIT 1
-            """
-        return try await database.read(for: .maintenance) { tx in
-            try tx.rows(query) { row in Due(id: try row.next(), deletedAt: try row.next()) }.first
+    private func isDue(_ id: ID<OrganizationEntity>, _ before: Timestamp) async throws -> Bool {
+        try await database.read(for: .maintenance) { tx in
+            try tx.value(
+                "SELECT 1 FROM organizations WHERE id = \(id) AND deleted_at <= \(before) AND status = 'deleted'",
+                as: Int.self
+            ) != nil
         }
     }
 
