@@ -138,7 +138,6 @@ struct NodesTests {
                 // They wait for the locks of their conversations; when they met as serializable transactions, there were
                 // about as many conflicts as answers.
                 #expect(conflicts < 20)
-                print("two nodes answered, conflicts:" as String, shares, conflicts)
             }
         }
     }

@@ -73,34 +73,37 @@ extension Purge {
     /// quarantine are made readable too, since somebody has to list and discard them.
     package static let unreadableJobs = Purge("unreadable_jobs") { database, now in
         try await repeated(batch: 100) {
-            try await database.write(for: .queue, isolation: .readCommitted) { tx in
-                let rows: [Int64]
-                switch tx.dialect {
-                case .sqlite:
-                    rows = try tx.values(
-                        "SELECT rowid FROM jobs WHERE (\(readable)) IS NOT TRUE LIMIT 100"
-                    )
-                case .postgres:
-                    return try tx.execute(
+            switch database.dialect {
+            case .sqlite:
+                // The whole table is looked through beside SQLite's writer and not in it.
+                let rows: [Int64] = try await database.read(for: .queue) { tx in
+                    try tx.values("SELECT rowid FROM jobs WHERE (\(readable)) IS NOT TRUE LIMIT 100")
+                }
+                guard !rows.isEmpty else { return 0 }
+                return try await database.write(for: .queue, isolation: .readCommitted) { tx in
+                    for row in rows {
+                        try tx.run(
+                            """
+                            UPDATE jobs SET id = CASE WHEN \(isUUID("id")) THEN id ELSE \(ID<JobEntity>()) END,
+                                organization_id = CASE WHEN \(isUUID("organization_id")) THEN organization_id
+                                    ELSE \(ID<OrganizationEntity>.zero) END,
+                                \(setAside(now: now))
+                            WHERE rowid = \(row) AND (\(readable)) IS NOT TRUE
+                            """
+                        )
+                    }
+                    return rows.count
+                }
+            case .postgres:
+                return try await database.write(for: .queue, isolation: .readCommitted) { tx in
+                    try tx.execute(
                         """
                         UPDATE jobs SET \(setAside(now: now)) WHERE (organization_id, id) IN (
-                            SELECT organization_id, id FROM jobs WHERE (\(readable)) IS NOT TRUE LIMIT 100
+                            SELECT organization_id, id FROM jobs WHERE (\(readable)) IS NOT TRUE LIMIT 100 \(.skipLocked)
                         )
                         """
                     )
                 }
-                for row in rows {
-                    try tx.run(
-                        """
-                        UPDATE jobs SET id = CASE WHEN \(isUUID("id")) THEN id ELSE \(ID<JobEntity>()) END,
-                            organization_id = CASE WHEN \(isUUID("organization_id")) THEN organization_id
-                                ELSE \(ID<OrganizationEntity>.zero) END,
-                            \(setAside(now: now))
-                        WHERE rowid = \(row)
-                        """
-                    )
-                }
-                return rows.count
             }
         }
     }
