@@ -7,8 +7,9 @@ import shutil
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-# All but `startup`, which is no request, can be compared with an older binary.
-WORKLOADS = ("startup", "page", "list", "search", "post", "reply", "jobs")
+WORKLOADS = ("startup", "page", "list", "search", "post", "reply", "jobs", "greedy")
+# Those that measure time and not requests cannot be compared with an older binary.
+TIMES = ("startup", "greedy")
 
 EPILOG = """\
 with --against, both binaries take turns, each on a database that it has migrated itself and that is filled over HTTP
@@ -68,10 +69,11 @@ def parse(arguments):
             command.error("--only: no '%s'; there are %s" % (name, ", ".join(WORKLOADS)))
     if options.against:
         refuse_beside_against(command, options)
-        if not options.only:
-            chosen.remove("startup")
-        elif "startup" in chosen:
-            command.error("--against compares requests; startup is none")
+        for name in TIMES:
+            if not options.only:
+                chosen.remove(name)
+            elif name in chosen:
+                command.error("--against compares requests; %s is none" % name)
     elif options.rounds is not None:
         command.error("--rounds belongs to --against; here it is --repeat")
     options.only = [name for name in WORKLOADS if name in chosen]

@@ -41,6 +41,19 @@ class Results:
         self.rows.append(row)
         return row
 
+    def add_delays(self, database, what, delays, missing):
+        """Milliseconds of single events, sorted; the figure is the median."""
+        def quantile(part):
+            return delays[min(int(len(delays) * part), len(delays) - 1)]
+
+        row = {
+            "database": database, "what": what, "unit": "ms", "value": quantile(0.5), "spread": [delays[0], delays[-1]],
+            "p50": quantile(0.5), "p99": quantile(0.99), "count": len(delays)}
+        if missing:
+            row["errors"] = missing
+        self.rows.append(row)
+        return row
+
     def table(self):
         lines = [
             "| database | what | figure | spread | p50 ms | p99 ms | CPU µs | beside it | ratio | target | |",

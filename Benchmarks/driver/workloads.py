@@ -4,10 +4,12 @@ import pathlib
 import tempfile
 import time
 
+import greedy
 import load
 import seed
 from databases import Postgres, SQLite
 from load import Load, measure, pgbench
+from model import Model
 
 
 class Bench:
@@ -243,6 +245,39 @@ class Bench:
         self.server.stop()
         self.database.remove_jobs()
         self.server.start()
+
+    # --- Other organizations -----------------------------------------------------------------------------------------
+
+    def greedy(self):
+        """An organization's answers, alone and while hundreds of calls of others hang."""
+        self.server.stop()
+        model = Model()
+        try:
+            self.server.start(**model.settings)
+            # Connections and caches.
+            greedy.delays(self.server, self.seed.by_agent, 2)
+            alone = self.delay("another's answer, alone", greedy.ALONE_SECONDS)
+            for number in range(1, 7):
+                greedy.Greedy(self.server, number)
+                if number in (1, 6):
+                    hanging = greedy.settle(model)
+                    who = "%d × %d messages hang" % (number, greedy.MESSAGES)
+                    self.say("  %s, %d of them at the model" % (who, hanging))
+                    p99 = self.delay("another's answer while %s" % who, greedy.SECONDS)
+                    self.results.add_single(
+                        self.database.name, "… added to its p99", "ms", [max(p99 - alone, 0)], at_most=300)
+        finally:
+            self.server.stop()
+            model.stop()
+        self.database.remove_jobs()
+        self.server.start()
+
+    def delay(self, what, seconds):
+        took, missing = greedy.delays(self.server, self.seed.by_agent, seconds)
+        row = self.results.add_delays(self.database.name, what, took, missing)
+        self.say("  %s: p50 %.1f, p99 %.1f, at most %.0f ms%s" % (
+            what, row["p50"], row["p99"], took[-1], ", %d did not come" % missing if missing else ""))
+        return row["p99"]
 
     def queue(self, count, outcome, payload=None, metered=False):
         """Copies of a job that the server made: with this payload, or for a conversation that does not exist."""
