@@ -10,8 +10,8 @@ from seed import CONTENT
 
 RATE = 10
 ALONE_SECONDS = 20
-# Longer than the 30 seconds after which the server gives up calls that hang, so that all of them end in between.
-SECONDS = 40
+# Longer than the 60 seconds after which the server gives up calls that hang, so that all of them end in between.
+SECONDS = 70
 MESSAGES = 300
 
 

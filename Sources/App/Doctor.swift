@@ -109,16 +109,24 @@ package struct Doctor: Sendable {
             return Lane.all.compactMap { lane in
                 guard let numbers = statistics[lane] else { return nil }
                 let wait = numbers.oldest.map { $0.wholeMilliseconds / 1_000 } ?? 0
-                let isSlow = wait >= 300
+                let slots = settings.slots[lane] ?? 0
+                let setting = "KUVEND_SLOTS_\(lane.name.uppercased())"
+                var advice: String?
+                if slots == 0, numbers.ready > 0 {
+                    advice = "see that another node runs it: \(setting) is 0 here"
+                } else if wait >= 300 {
+                    advice = "raise \(setting) or add a node with the worker role"
+                } else if numbers.quarantined > 0 {
+                    advice = "look at GET /api/v1/jobs/quarantined"
+                }
                 return Finding(
                     name: "lane \(lane.name)",
-                    verdict: isSlow || numbers.quarantined > 0 ? .warning : .good,
-                    detail:
-                        "\(numbers.running) at work (\(settings.slots[lane] ?? 0) slots a node), \(numbers.ready) waiting, "
-                        + "the longest for \(wait) s, \(numbers.quarantined) given up",
-                    advice: isSlow
-                        ? "raise KUVEND_SLOTS_\(lane.name.uppercased()) or add a node with the worker role"
-                        : numbers.quarantined > 0 ? "look at GET /api/v1/jobs/quarantined" : nil
+                    verdict: advice == nil ? .good : .warning,
+                    detail: """
+                        \(numbers.running) at work (\(slots) slots on this node), \(numbers.ready) waiting, the longest for \
+                        \(wait) s, \(numbers.quarantined) given up
+                        """,
+                    advice: advice
                 )
             }
         } catch {

@@ -1,4 +1,5 @@
 import App
+import Jobs
 import Kernel
 import Schema
 import Simulators
@@ -138,6 +139,31 @@ struct NodesTests {
                 // They wait for the locks of their conversations; when they met as serializable transactions, there were
                 // about as many conflicts as answers.
                 #expect(conflicts < 20)
+            }
+        }
+    }
+
+    @Test("a node without slots leaves the work to others, and says that it has none")
+    func noSlots() async throws {
+        try await withDatabaseURL(on: .postgres, migrations: ProductSchema.migrations) { url in
+            try await withServers { fleet in
+                var environment: [String: String] = [:]
+                for lane in Lane.all { environment["KUVEND_SLOTS_\(lane.name.uppercased())"] = "0" }
+                let idle = try await fleet.start(database: url, environment: environment)
+                let token = try await idle.stranger.signUp()
+                let client = idle.client(token)
+                let customer = try await Customer(client)
+                let conversation = try #require(try await customer.conversations(1, at: client).first)
+                let path = "/api/v1/conversations/\(conversation)"
+                _ = try await client.create("\(path)/messages", ["content": "Where is my order?"])
+                let metrics = try await client.get("/metrics").text
+                for lane in Lane.all { #expect(metrics.contains("kuvend_lane_slots{lane=\"\(lane.name)\"} 0\n")) }
+                #expect(try await client.get(path).json["reply_state"]?.string == "queued")
+
+                let busy = try await fleet.start(database: url)
+                let events = try await client.events(of: conversation) { $0.kind == "reply.completed" }
+                #expect(events.filter { $0.kind == "reply.started" }.count == 1)
+                #expect(try await busy.client(token).metric("kuvend_lane_slots", ["lane=\"delivery\""]) == 32)
             }
         }
     }

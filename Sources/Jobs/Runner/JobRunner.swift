@@ -83,11 +83,12 @@ package final class JobRunner: Service {
         self.now = now
         self.jitter = jitter
         entries = registry.entries
-        lanes = Lane.all.compactMap { lane in
-            let slots = configuration.slots[lane] ?? 0
-            let plan = ClaimPlan(lane: lane, entries: registry.entries.values)
-            guard slots > 0, !plan.kinds.isEmpty else { return nil }
-            return LaneWorker(lane: lane, plan: plan, slots: slots)
+        lanes = Lane.all.map { lane in
+            LaneWorker(
+                lane: lane,
+                plan: ClaimPlan(lane: lane, entries: registry.entries.values),
+                slots: configuration.slots[lane] ?? 0
+            )
         }
         ledger = Ledger(database: database, logger: logger, now: now)
         sweeper = Sweeper(database: database, entries: registry.entries, logger: logger, now: now, jitter: jitter)
@@ -193,7 +194,7 @@ package final class JobRunner: Service {
     /// - Returns: How many jobs ran.
     @discardableResult
     package func runOnce(_ lane: Lane) async throws -> Int {
-        guard let worker = lanes.first(where: { $0.lane == lane }) else { return 0 }
+        guard let worker = lanes.first(where: { $0.lane == lane }), worker.hasRoom else { return 0 }
         let claims = try await claim(from: worker).claims
         await withDiscardingTaskGroup { group in
             for claim in claims {

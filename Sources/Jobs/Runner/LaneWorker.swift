@@ -32,11 +32,12 @@ final class LaneWorker: Sendable {
 
     var signal: Signal { .jobs(lane) }
 
-    /// Whether a slot is free.
+    /// Whether a slot is free for work that this node can do.
     ///
     /// When there is none, whoever frees one is told to wake the lane.
     var hasRoom: Bool {
-        state.withLock { state in
+        guard !plan.kinds.isEmpty else { return false }
+        return state.withLock { state in
             state.isStarved = state.occupancy.free == 0
             return !state.isStarved
         }
