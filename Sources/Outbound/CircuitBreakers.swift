@@ -9,9 +9,10 @@ final class CircuitBreakers: Sendable {
         /// nil for what all share.
         let organization: ID<OrganizationEntity>?
 
-        /// A tenant's URL is its own affair, so that nobody can close the way for another. What the administrator
-        /// configured is shared, and each organization has a breaker of its own beside it: its failures alone close the
-        /// way for it, and say nothing about the destination to the others.
+        /// A tenant's URL is its own affair, so that nobody can close the way for another.
+        ///
+        /// What the administrator configured is shared, and each organization has a breaker of its own beside it: its failures
+        /// alone close the way for it, and say nothing about the destination to the others.
         static func all(of request: OutboundRequest) -> [Key] {
             let origin = request.url.origin
             guard let organization = request.organization else { return [Key(origin: origin, organization: nil)] }

@@ -5,9 +5,9 @@ package import Storage
 package struct DocumentedColumn: Sendable {
     package let table: String
     package let name: String
-    /// `timestamp with time zone`
+    /// Such as `timestamp with time zone`.
     package let postgresType: String
-    /// `TEXT`
+    /// Such as `TEXT`.
     package let sqliteType: String
     package let isMandatory: Bool
     /// Whether the database gives out the value, so that nobody writes another.
