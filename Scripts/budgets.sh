@@ -9,9 +9,10 @@
 # lib.sh sets it.
 : "${uncounted:?}"
 
-# Together at most 780 seconds, 13 minutes.
+# Each has room for a fifth more than it takes, so that its excess says something; all together are meant to take 13 minutes.
 steps=(Set-up Lint PostgreSQL Build Tests API)
-declare -A budgets=([Set-up]=10 [Lint]=10 [PostgreSQL]=10 [Build]=460 [Tests]=120 [API]=170)
+declare -A budgets=([Set-up]=10 [Lint]=10 [PostgreSQL]=10 [Build]=540 [Tests]=170 [API]=170)
+whole=780
 declare -A took=()
 
 # How long this machine needs, in percent of what the reference machine needs, and not below 100. Beyond the most that can
@@ -105,16 +106,15 @@ of_budget() {
 
 # report_times: what each step took. What took longer than its budget is added to `failures`.
 report_times() {
-    local name total=0 budget=0
+    local name total=0
     if [[ -n $judged ]]; then measure_slowness; fi
     say "Times$([[ -n $judged || ${KUVEND_TEST_LONG:-} == 1 ]] || echo " (an excess is no error in this run)"):"
     for name in "${steps[@]}"; do
         if [[ -z ${took[$name]:-} ]]; then continue; fi
         total=$((total + ${took[$name]}))
-        budget=$((budget + ${budgets[$name]}))
         printf '    %-12s%s\n' "$name" "$(of_budget "${took[$name]}" "${budgets[$name]}")"
     done
-    printf '    %-12s%s\n' "In all" "$(of_budget "$total" "$budget")"
+    printf '    %-12s%s\n' "In all" "$(of_budget "$total" "$whole")"
     if ((uncounted > 0)); then printf '    %-12s%s s\n' "Not counted" "$uncounted"; fi
     if [[ -n $measured ]]; then
         printf '    This machine took %d.%02d x as long as the reference; budgets are as much larger.\n' \

@@ -5,7 +5,8 @@ package import Kernel
 /// Closed, it counts failures in a row. At the threshold it opens, once calls of enough callers are among them, so that nobody
 /// closes the way for others with requests that only fail for them: calls are refused until the pause is over. Then one
 /// call goes out as the probe, and one of each other caller beside it, so that none waits for a probe of another that
-/// hangs: the first to end closes the circuit or opens it again for twice as long. Outcomes of calls that were admitted
+/// hangs: the first to succeed closes the circuit; failures of enough callers, or of all that probe, open it again for twice
+/// as long. Outcomes of calls that were admitted
 /// before the last change of state are ignored; and where callers share the circuit so are failures of calls since whose
 /// admission another succeeded: the destination was there, and calls that hang all end at a time.
 package struct CircuitBreaker: Sendable, Hashable {
@@ -60,8 +61,9 @@ package struct CircuitBreaker: Sendable, Hashable {
     private var pauses = 0
     /// Two of those whose calls failed since the last that did not.
     private var failing: Set<ID<OrganizationEntity>> = []
-    /// Whose probes are under way.
+    /// Whose probes are under way or have failed.
     private var probing: Set<ID<OrganizationEntity>> = []
+    private var failedProbes = 0
     /// Counted where callers share the circuit.
     private var successes: UInt64 = 0
 
@@ -82,7 +84,7 @@ package struct CircuitBreaker: Sendable, Hashable {
             return .refused(retryAfter: now.duration(to: until))
         case .open:
             change(to: .halfOpen)
-            probing = [caller]
+            probing.insert(caller)
         case .halfOpen:
             guard probing.count < Self.mostProbes, probing.insert(caller).inserted else {
                 return .refused(retryAfter: Self.probeWait)
@@ -93,15 +95,17 @@ package struct CircuitBreaker: Sendable, Hashable {
 
     /// The destination began to answer.
     ///
-    /// Others need not wait for the end of a probe that streams for a minute; the next failure opens the circuit again.
+    /// Others need not wait for the end of a probe that streams for a minute; the next failures open the circuit again, one of
+    /// each caller that it takes.
     package mutating func answered(_ permit: Permit) {
         guard permit.generation == generation, state == .halfOpen else { return }
+        failing = []
         close(failures: configuration.threshold - 1)
     }
 
     package mutating func succeeded(_ permit: Permit) {
-        if configuration.callers > 1 { successes &+= 1 }
         guard permit.generation == generation else { return }
+        if configuration.callers > 1 { successes &+= 1 }
         pauses = 0
         failing = []
         close(failures: 0)
@@ -110,7 +114,8 @@ package struct CircuitBreaker: Sendable, Hashable {
     /// - Parameter retryAfter: The wait that the destination asked for; a longer one than its own pause wins, up to the
     ///   longest pause.
     package mutating func failed(_ permit: Permit, at now: ContinuousClock.Instant, retryAfter: Duration? = nil) {
-        guard permit.generation == generation, permit.successes == successes else { return }
+        guard permit.generation == generation else { return }
+        if state != .halfOpen, permit.successes != successes { return }
         if failing.count < 2 { failing.insert(permit.caller) }
         switch state {
         case .closed(let failures) where failures + 1 < configuration.threshold:
@@ -118,11 +123,13 @@ package struct CircuitBreaker: Sendable, Hashable {
         case .closed where failing.count < configuration.callers && !failing.contains(.zero):
             // The next failure of somebody else opens it.
             state = .closed(failures: configuration.threshold - 1)
-        case .closed, .halfOpen:
-            let doubled = configuration.firstPause * (1 << min(pauses, 16))
-            let pause = min(max(doubled, retryAfter ?? .zero), configuration.longestPause)
-            pauses += 1
-            change(to: .open(until: now.advanced(by: pause)))
+        case .closed:
+            open(at: now, retryAfter: retryAfter)
+        case .halfOpen:
+            failedProbes += 1
+            // It may have failed for this caller only, and another's probe find the destination back.
+            guard failedProbes >= min(configuration.callers, probing.count) || permit.caller == .zero else { return }
+            open(at: now, retryAfter: retryAfter)
         case .open:
             break
         }
@@ -132,17 +139,30 @@ package struct CircuitBreaker: Sendable, Hashable {
     package mutating func abandoned(_ permit: Permit, at now: ContinuousClock.Instant) {
         guard permit.generation == generation, state == .halfOpen else { return }
         probing.remove(permit.caller)
-        if probing.isEmpty { change(to: .open(until: now)) }
+        if probing.isEmpty {
+            change(to: .open(until: now))
+        } else if failedProbes >= probing.count {
+            open(at: now, retryAfter: nil)
+        }
+    }
+
+    private mutating func open(at now: ContinuousClock.Instant, retryAfter: Duration?) {
+        let doubled = configuration.firstPause * (1 << min(pauses, 16))
+        let pause = min(max(doubled, retryAfter ?? .zero), configuration.longestPause)
+        pauses += 1
+        change(to: .open(until: now.advanced(by: pause)))
     }
 
     private mutating func close(failures: Int) {
         state = .closed(failures: failures)
         probing = []
+        failedProbes = 0
     }
 
     private mutating func change(to state: State) {
         self.state = state
         probing = []
+        failedProbes = 0
         generation &+= 1
     }
 }

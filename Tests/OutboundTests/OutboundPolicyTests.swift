@@ -314,6 +314,49 @@ struct CircuitBreakerTests {
         #expect(breaker.state == .closed(failures: 0))
     }
 
+    @Test(
+        "a call from before that ends well does not keep a probe from opening the circuit again",
+        arguments: [1, 2, 8]
+    )
+    func lateSuccess(probes: Int) throws {
+        let callers = (0..<8).map { _ in ID<OrganizationEntity>() }
+        var breaker = CircuitBreaker(configuration: .init(threshold: 1, callers: 2))
+        let old = try Self.permit(&breaker, 0, of: callers[0])
+        for caller in callers.prefix(2) { breaker.failed(try Self.permit(&breaker, 0, of: caller), at: Self.start) }
+        let permits = try callers.prefix(probes).map { try Self.permit(&breaker, 5, of: $0) }
+        breaker.succeeded(old)
+        for permit in permits { breaker.failed(permit, at: Self.start.advanced(by: .seconds(6))) }
+        #expect(breaker.state == .open(until: Self.start.advanced(by: .seconds(16))))
+    }
+
+    @Test("a probe that fails for one caller leaves the circuit to the probe of another")
+    func failedProbe() throws {
+        let callers = (0..<2).map { _ in ID<OrganizationEntity>() }
+        func halfOpen() throws -> (CircuitBreaker, [CircuitBreaker.Permit]) {
+            var breaker = CircuitBreaker(configuration: .init(threshold: 1, callers: 2))
+            for caller in callers { breaker.failed(try Self.permit(&breaker, 0, of: caller), at: Self.start) }
+            let permits = try callers.map { try Self.permit(&breaker, 5, of: $0) }
+            breaker.failed(permits[0], at: Self.start.advanced(by: .seconds(5)))
+            #expect(breaker.state == .halfOpen)
+            return (breaker, permits)
+        }
+        var (breaker, permits) = try halfOpen()
+        breaker.succeeded(permits[1])
+        #expect(breaker.state == .closed(failures: 0))
+
+        (breaker, permits) = try halfOpen()
+        breaker.abandoned(permits[1], at: Self.start.advanced(by: .seconds(5)))
+        #expect(breaker.state == .open(until: Self.start.advanced(by: .seconds(15))))
+
+        (breaker, permits) = try halfOpen()
+        breaker.answered(permits[1])
+        breaker.failed(try Self.permit(&breaker, 6, of: callers[0]), at: Self.start.advanced(by: .seconds(6)))
+        guard case .closed = breaker.state else {
+            Issue.record("one caller opened it for all")
+            return
+        }
+    }
+
     @Test("lets one probe through when the pause is over, and closes when it succeeds")
     func probe() throws {
         var breaker = try opened()

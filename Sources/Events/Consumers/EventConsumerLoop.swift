@@ -16,6 +16,8 @@ package final class EventConsumerLoop: Service {
 
     private struct State {
         var hasPlace = false
+        /// Whether it had one before that is gone.
+        var hasLostPlace = false
         /// The event that failed last, and how often.
         var failing: (place: EventPlace, failures: Int)?
         /// Up to here events are handed over one by one.
@@ -104,7 +106,10 @@ package final class EventConsumerLoop: Service {
             for entry in batch.unreadable { tell(entry) }
             if batch.isPlaceLost {
                 logger.error("the consumer's place is lost and will be found anew")
-                state.withLock { $0.hasPlace = false }
+                state.withLock { state in
+                    state.hasPlace = false
+                    state.hasLostPlace = true
+                }
             }
             if batch.isLooked {
                 let wait = batch.heldBackSince.map { max(now() - $0, .zero) } ?? .zero
@@ -246,10 +251,12 @@ package final class EventConsumerLoop: Service {
 
     /// Gives a new consumer its place.
     private func findPlace() async throws {
-        guard !state.withLock({ $0.hasPlace }) else { return }
+        let (hasPlace, hasLostPlace) = state.withLock { ($0.hasPlace, $0.hasLostPlace) }
+        guard !hasPlace else { return }
         let (consumer, now) = (consumer, now())
         try await database.write(for: .feed, isolation: .readCommitted) { tx in
-            let start = consumer.start == .now ? try EventFeed.end(in: tx) : .beginning
+            // Handing events over again is better than losing them.
+            let start = consumer.start == .now && !hasLostPlace ? try EventFeed.end(in: tx) : .beginning
             try tx.run(
                 """
                 INSERT INTO event_consumers (name, transaction_number, position, updated_at)

@@ -111,7 +111,7 @@ package enum EventFeed {
             // One writer, so positions alone are in the order of commits, and they are the key of the table.
             let entries = try tx.rows(
                 """
-                SELECT \(RecordedEvent.columns) FROM events WHERE position > \(max(place.position, -1))
+                SELECT 0, \(RecordedEvent.columnsAfterNumber) FROM events WHERE position > \(max(place.position, -1))
                 ORDER BY position LIMIT \(limit: limit)
                 """
             ) { row in try FeedEntry(row: &row) }

@@ -72,8 +72,11 @@ package struct RecordedEvent: Sendable, RowDecodable {
     package let userAgent: String?
     package let createdAt: Timestamp
 
-    static let columns: SQL = """
-        transaction_number, position, id, organization_id, type, resource, subject_id, actor_kind, actor_id, data, \
+    static let columns: SQL = "transaction_number, \(columnsAfterNumber)"
+
+    /// On SQLite, where positions alone say the order and no transaction has a number, 0 stands before them.
+    static let columnsAfterNumber: SQL = """
+        position, id, organization_id, type, resource, subject_id, actor_kind, actor_id, data, \
         changes, request_id, ip_address, user_agent, created_at
         """
 
