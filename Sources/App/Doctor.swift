@@ -252,7 +252,9 @@ package struct Doctor: Sendable {
             return Finding(
                 name: name,
                 verdict: count == 0 ? .good : .warning,
-                detail: "\(count) events that a consumer could not handle",
+                detail: """
+                    \(count)\(count < SetAsideEvents.countLimit ? "" : " or more") events that a consumer could not handle
+                    """,
                 advice: count == 0 ? nil : "look at GET /api/v1/set-aside-events of each organization"
             )
         } catch {

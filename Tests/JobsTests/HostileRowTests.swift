@@ -237,6 +237,36 @@ struct HostileRowTests {
         }
     }
 
+    /// PostgreSQL reads only up to the oldest open transaction.
+    @Test("a number that cannot be read brings no event again on SQLite, also as the last")
+    func lastNumber() async throws {
+        try await withHarness(on: .sqlite) { harness in
+            var count = HostileCount()
+            let now = harness.now
+            let scope = OrganizationScope.job(of: ID())
+            let values = try SchemaDocument.hostileValues(of: "events", on: .sqlite)
+            for value in values where value.column == "transaction_number" {
+                let isStored = try await harness.database.store(&count) { tx in
+                    for table in ["jobs", "events", "set_aside_events", "event_consumers"] {
+                        try tx.run("DELETE FROM \(SQL(trusted: table))")
+                    }
+                    for _ in 1...2 { try tx.record(Self.event, in: scope, now: now) }
+                    try tx.execute(value.update + "WHERE position = (SELECT max(position) FROM events)")
+                }
+                guard isStored else { continue }
+                let loop = EventConsumerLoop(
+                    database: harness.database,
+                    consumer: Storing(now: now),
+                    logger: Harness.logger,
+                    now: { now }
+                )
+                #expect(try await loop.runOnce() == 2, "\(value)")
+                #expect(try await loop.runOnce() == 0, "\(value)")
+            }
+            #expect(count.stored > 0)
+        }
+    }
+
     private static let event = Event(
         EventType(
             "conversation.closed",

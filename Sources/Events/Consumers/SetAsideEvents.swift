@@ -16,6 +16,8 @@ package struct SetAsideEvent: Sendable, Hashable {
 package struct SetAsideEvents: Sendable {
     /// The most that one list shows.
     package static let limit = 100
+    /// What ``count()`` gives for more.
+    package static let countLimit = 10_000
 
     private let database: any Database
 
@@ -48,11 +50,13 @@ package struct SetAsideEvents: Sendable {
         }
     }
 
-    /// How many there are of all organizations, for the administrator; 10,000 stands for more.
+    /// How many there are of all organizations, for the administrator; at most ``countLimit``.
     package func count() async throws -> Int {
         try await database.read(for: .feed) { tx in
-            try tx.value("SELECT count(*) FROM (SELECT 1 FROM set_aside_events LIMIT 10000) AS counted", as: Int.self)
-                ?? 0
+            try tx.value(
+                "SELECT count(*) FROM (SELECT 1 FROM set_aside_events LIMIT \(limit: Self.countLimit)) AS counted",
+                as: Int.self
+            ) ?? 0
         }
     }
 }

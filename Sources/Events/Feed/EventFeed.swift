@@ -152,15 +152,17 @@ package enum EventFeed {
                 """
             ) { row in EventPlace(transactionNumber: (try? row.next()) ?? 0, position: try row.next()) }.first
         }
-        let place = try end(before: "\(.oldestOpenTransaction)") ?? .beginning
-        guard try page(after: place, of: scope, limit: 0, passing: [], in: tx).heldBackSince != nil else {
-            return place
-        }
-        let others = try tx.transactionsOfOtherDatabases()
-        return try end(before: .oldestOpenTransaction(besides: others)) ?? place
+        // First whether anything is held back: nothing that is there then ends up behind a bound that is taken later.
+        let mark = EventPlace(transactionNumber: .max, position: .max)
+        let isHeldBack = try page(after: mark, of: scope, limit: 0, passing: [], in: tx).heldBackSince != nil
+        let others = isHeldBack ? try tx.transactionsOfOtherDatabases() : []
+        return try end(before: .oldestOpenTransaction(besides: others)) ?? .beginning
     }
 
-    /// What can be read, and the first that cannot, in one round trip.
+    /// The first that cannot be read, and what can, in one round trip.
+    ///
+    /// In this order, because each statement has a snapshot of its own: what the first finds open may have ended before the
+    /// second. The other way around an event could be in neither.
     private static func page(
         after place: EventPlace,
         of scope: OrganizationScope?,
@@ -173,20 +175,20 @@ package enum EventFeed {
         var page = Page(entries: [], heldBackSince: nil)
         _ = try tx.batch([
             """
+            SELECT created_at FROM events WHERE \(own) transaction_number >= \(bound)
+            ORDER BY transaction_number, position LIMIT 1
+            """,
+            """
             SELECT \(RecordedEvent.columns) FROM events
             WHERE \(own) (transaction_number, position) > (\(place.transactionNumber), \(place.position))
                 AND transaction_number < \(bound)
             ORDER BY transaction_number, position LIMIT \(limit: limit)
             """,
-            """
-            SELECT created_at FROM events WHERE \(own) transaction_number >= \(bound)
-            ORDER BY transaction_number, position LIMIT 1
-            """,
         ]) { statement, row in
             if statement == 0 {
-                page.entries.append(try FeedEntry(row: &row))
-            } else {
                 page.heldBackSince = try? row.next()
+            } else {
+                page.entries.append(try FeedEntry(row: &row))
             }
         }
         return page
