@@ -24,17 +24,21 @@ package struct AgentsModule: Sendable {
     package let agents: AIAgentService
     private let replier: Replier
     private let deletion: AgentDeletion
+    private let replyTimeout: Duration
 
+    /// - Parameter startTimeout: How long the model may take to begin an answer; the attempt has a minute more, to end it.
     package init(
         database: any Database,
         search: KnowledgeSearch,
         model: any LanguageModel,
+        startTimeout: Duration = OpenAICompatibleModel.Configuration.startTimeout,
         prices: ModelPrices,
         entitlements: Entitlements,
         now: @escaping @Sendable () -> Timestamp
     ) {
         agents = AIAgentService(database: database, model: model, now: now)
         deletion = AgentDeletion(database: database, now: now)
+        replyTimeout = startTimeout + .seconds(60)
         replier = Replier(
             database: database,
             search: search,
@@ -52,6 +56,7 @@ package struct AgentsModule: Sendable {
         registry.handle(AgentDeletionJob.self) { job, context in try await deletion.run(job, context) }
         registry.handle(
             ReplyJob.self,
+            timeout: replyTimeout,
             abandoned: { job, reason, context in try await replier.abandon(job, reason: reason, context) },
             { job, context in try await replier.answer(job, context) }
         )

@@ -99,6 +99,7 @@ package struct Node: Sendable {
             database: database,
             search: knowledge.search,
             model: Self.languageModel(settings, outbound),
+            startTimeout: settings.modelStartTimeout,
             prices: settings.prices,
             entitlements: BillingModule.entitlements,
             now: now
@@ -192,7 +193,8 @@ package struct Node: Sendable {
             client: client,
             configuration: .init(
                 endpoint: OpenAIEndpoint(baseURL: provider.baseURL, apiKey: provider.key, access: .trusted),
-                model: provider.model
+                model: provider.model,
+                startTimeout: settings.modelStartTimeout
             )
         )
     }

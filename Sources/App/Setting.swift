@@ -1,3 +1,4 @@
+import Agents
 import Jobs
 
 /// One setting: its key, what it means, and what it is when nobody says.
@@ -69,6 +70,11 @@ package struct Setting: Sendable {
     )
     static let languageModelKey = Setting("llm.api.key", "The key for it.", isSecret: true)
     static let languageModel = Setting("llm.model", "The model for agents that name none.", default: "gpt-4o-mini")
+    static let languageModelStartTimeout = Setting(
+        "llm.start.timeout",
+        "Seconds that it may take to begin an answer, 5–600; a local model reads a long prompt first.",
+        default: "\(OpenAICompatibleModel.Configuration.startTimeout.components.seconds)"
+    )
     static let languageModelPrices = Setting(
         "llm.prices",
         "JSON: units for a million tokens, `{\"gpt-4o-mini\": {\"input\": \"0.15\", \"output\": \"0.60\"}}`."
@@ -124,7 +130,8 @@ package struct Setting: Sendable {
         [
             databaseURL, migrationDatabaseURL, databaseConnections, databasePatience, host, port, portFile, publicURL,
             dataDirectory,
-            secretKey, roles, logLevel, languageModelURL, languageModelKey, languageModel, languageModelPrices,
+            secretKey, roles, logLevel, languageModelURL, languageModelKey, languageModel,
+            languageModelStartTimeout, languageModelPrices,
             embeddingURL, embeddingKey, embeddingModel, vectorMemory, connections, bodyMemory,
             rateLimits, allowedOrigins, trustedProxies,
             metricsToken, purgeAfterDays,

@@ -32,6 +32,8 @@ package struct Settings: Sendable {
     package let logLevel: Logger.Level
     package let portFile: String?
     package let languageModel: Provider?
+    /// How long the language model may take to begin an answer.
+    package let modelStartTimeout: Duration
     package let embedding: Provider?
     package let prices: ModelPrices
     /// In bytes.
@@ -122,6 +124,7 @@ package struct Settings: Sendable {
         self.logLevel = logLevel
         portFile = values.text(.portFile)
         languageModel = try values.provider(.languageModelURL, key: .languageModelKey, model: .languageModel)
+        modelStartTimeout = .seconds(try values.integer(.languageModelStartTimeout, in: 5...600))
         embedding = try values.provider(.embeddingURL, key: .embeddingKey, model: .embeddingModel)
         prices = try values.prices()
         vectorMemory = try values.integer(.vectorMemory, in: 16...1_048_576) * 1_048_576

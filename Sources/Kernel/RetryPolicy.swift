@@ -9,7 +9,7 @@ package struct RetryPolicy: Sendable, Hashable {
     /// The longest wait between attempts, before jitter.
     package let ceiling: Duration
     /// How long one attempt may run before it is cancelled and counts as failed.
-    package let timeout: Duration
+    package var timeout: Duration
     /// How long a claim holds when its worker gives no sign of life; extended each third of it.
     package let lease: Duration
 

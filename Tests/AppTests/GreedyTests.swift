@@ -109,6 +109,8 @@ private func withModel(
         let environment = [
             "KUVEND_LLM_BASE_URL": simulator.baseURL, "KUVEND_LLM_API_KEY": simulator.apiKey.exposed,
             "KUVEND_LLM_MODEL": "gpt-4o-mini",
+            // What hangs does so to the end of the test, however slow the machine is.
+            "KUVEND_LLM_START_TIMEOUT": "600",
             "KUVEND_EMBEDDING_BASE_URL": simulator.baseURL, "KUVEND_EMBEDDING_API_KEY": simulator.apiKey.exposed,
             "KUVEND_EMBEDDING_MODEL": "text-embedding-3-small",
         ]

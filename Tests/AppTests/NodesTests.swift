@@ -138,8 +138,7 @@ struct NodesTests {
                 }
                 // They wait for the locks of their conversations; when they met as serializable transactions, there were
                 // about as many conflicts as answers.
-                let few: Int = 20
-                #expect(conflicts < few)
+                #expect(conflicts < 20)
             }
         }
     }

@@ -18,6 +18,18 @@ struct SettingsTests {
         #expect(try await Settings.load(environment: ["KUVEND_HOST": host]).web.publicURL == url)
     }
 
+    @Test("a model has a minute to begin an answer, or what is said")
+    func startTimeout() async throws {
+        #expect(try await Settings.load(environment: [:]).modelStartTimeout == .seconds(60))
+        let longer = try await Settings.load(environment: ["KUVEND_LLM_START_TIMEOUT": "300"])
+        #expect(longer.modelStartTimeout == .seconds(300))
+        for text in ["4", "601", "a minute"] {
+            await #expect(throws: SettingError.self) {
+                _ = try await Settings.load(environment: ["KUVEND_LLM_START_TIMEOUT": text])
+            }
+        }
+    }
+
     @Test("a public address stays as it is")
     func givenURL() async throws {
         let environment = ["KUVEND_HOST": "::", "KUVEND_PUBLIC_URL": "https://chat.example"]

@@ -145,6 +145,25 @@ struct GreedyOrganizationTests {
             #expect(deadlines.all.sorted() == expected.sorted())
         }
     }
+
+    @Test(
+        "the time that is said with the handler comes before the kind's, after the job's own",
+        arguments: TestDatabase.kinds
+    )
+    func handlersDeadline(on kind: TestDatabase.Kind) async throws {
+        try await withHarness(on: kind) { harness in
+            for time: Int64? in [nil, 1_500] { try await harness.enqueue([TimedWork(time: time)]) }
+            let deadlines = Log<Duration>()
+            let now = harness.now
+            let runner = try harness.runner {
+                $0.handle(TimedWork.self, timeout: .seconds(90)) { _, context in
+                    deadlines.append(context.deadline - now)
+                }
+            }
+            #expect(try await runner.runOnce(.interactive) == 2)
+            #expect(deadlines.all.sorted() == [.milliseconds(1_500), .seconds(90)])
+        }
+    }
 }
 
 /// Work that says how long an attempt may take.

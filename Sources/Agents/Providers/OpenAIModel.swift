@@ -34,6 +34,9 @@ package struct OpenAICompatibleModel: LanguageModel {
     }
 
     package struct Configuration: Sendable {
+        /// What is waited for the beginning of an answer when nobody says.
+        package static let startTimeout = Duration.seconds(60)
+
         package var endpoint: OpenAIEndpoint
         package var model: String
         package var quirks: Quirks
@@ -49,7 +52,7 @@ package struct OpenAICompatibleModel: LanguageModel {
             endpoint: OpenAIEndpoint,
             model: String,
             quirks: Quirks = Quirks(),
-            startTimeout: Duration = .seconds(60),
+            startTimeout: Duration = Self.startTimeout,
             idleTimeout: Duration = .seconds(30),
             maximumReplyBytes: Int = 128 << 10,
             prompt: PromptBuilder = PromptBuilder()

@@ -7,7 +7,7 @@ package struct JobRegistry: Sendable {
     struct Entry: Sendable {
         let kind: String
         let lane: Lane
-        let policy: RetryPolicy
+        var policy: RetryPolicy
         /// Whether somebody wants to know when a job of this kind is quarantined.
         var hasFollowUp = false
         let meters: JobMeters
@@ -20,14 +20,19 @@ package struct JobRegistry: Sendable {
     package init() {}
 
     /// Registers who does one kind of work for organizations.
+    ///
+    /// - Parameter timeout: How long an attempt may take, where settings say it and not the kind's policy; a job's own time
+    ///   comes before both.
     package mutating func handle<Work: Job>(
         _ type: Work.Type,
+        timeout: Duration? = nil,
         _ body: @escaping @Sendable (Work, JobContext) async throws -> Void
     ) {
         add(type) { payload, attempt in
             let work = try Self.read(type, payload)
             try await body(work, JobContext(scope: .job(of: attempt.organization), current: attempt))
         }
+        if let timeout { entries[type.kind]?.policy.timeout = timeout }
     }
 
     /// Registers who does one kind of work for organizations, and what happens when it is given up.
@@ -38,10 +43,11 @@ package struct JobRegistry: Sendable {
     /// ``Transaction/isQueued(_:uniqueKey:in:)`` tells.
     package mutating func handle<Work: Job>(
         _ type: Work.Type,
+        timeout: Duration? = nil,
         abandoned: @escaping @Sendable (Work, _ reason: String, JobContext) async throws -> Void,
         _ body: @escaping @Sendable (Work, JobContext) async throws -> Void
     ) {
-        handle(type, body)
+        handle(type, timeout: timeout, body)
         entries[type.kind]?.hasFollowUp = true
         let kind = type.kind + JobStore.abandonedSuffix
         add(kind: kind, lane: type.lane, policy: JobStore.followUpPolicy) { payload, attempt in
