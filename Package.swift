@@ -228,6 +228,11 @@ let package = Package(
             dependencies: ["Kernel", "Storage", "Schema", "Billing", "TestKit", logging],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "MessagingTests",
+            dependencies: ["Kernel", "Events", "Messaging"],
+            swiftSettings: strict
+        ),
         .testTarget(name: "KnowledgeTests", dependencies: ["Kernel", "Knowledge"], swiftSettings: strict),
         .testTarget(
             name: "AgentsTests",

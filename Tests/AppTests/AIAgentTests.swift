@@ -264,9 +264,9 @@ struct AIAgentTests {
                 try tx.run(
                     """
                     INSERT INTO conversations (organization_id, id, contact_id, channel_id, ai_agent_id, status, handled_by,
-                        epoch, reply_state, last_sequence, exclusive, metadata, created_at, updated_at)
+                        reply_state, last_sequence, exclusive, metadata, created_at, updated_at)
                     SELECT organization_id, \(ID<Void>()), contact_id, channel_id, ai_agent_id, status, handled_by,
-                        epoch, reply_state, last_sequence, exclusive, metadata, created_at, updated_at
+                        reply_state, last_sequence, exclusive, metadata, created_at, updated_at
                     FROM conversations WHERE id = \(models.0)
                     """
                 )

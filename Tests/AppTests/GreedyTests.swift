@@ -154,9 +154,9 @@ extension TestApp {
                 try tx.run(
                     """
                     INSERT INTO conversations (organization_id, id, contact_id, channel_id, ai_agent_id, status, handled_by,
-                        version, epoch, reply_state, last_sequence, exclusive, metadata, created_at, updated_at)
+                        version, reply_state, last_sequence, exclusive, metadata, created_at, updated_at)
                     SELECT organization_id, \(id), contact_id, channel_id, ai_agent_id, status, handled_by,
-                        version, epoch, \(Conversation.ReplyState.queued), last_sequence, exclusive, metadata, created_at,
+                        version, \(Answering.State.queued), last_sequence, exclusive, metadata, created_at,
                         updated_at
                     FROM conversations WHERE organization_id = \(scope.id) AND id = \(crowd.pattern)
                     """
@@ -175,7 +175,7 @@ extension TestApp {
         let scope = crowd.scope
         return try await node.database.read(scope) { tx in
             let conversation = try ConversationStore(tx: tx, scope: scope).find(id)
-            guard conversation?.replyState == .idle else { return nil }
+            guard conversation?.reply.state == .idle else { return nil }
             return try MessageStore(tx: tx, scope: scope).latest(10, in: id)
         }
     }

@@ -45,13 +45,6 @@ struct LiveStreamTests {
             #expect(items.map(\.id.description) == ["\(mark)-2", "\(mark)-3"])
             #expect(items.map(\.name) == ["errand.step", "errand.step"])
             #expect(try JSON(parsing: items.last?.data ?? []) == ["number": 9])
-            let latest = try await errands.database.read(scope) { tx in
-                (
-                    try Errand.stream.latest(.step, in: id, of: scope, tx),
-                    try Errand.stream.latest(.done, in: id, of: scope, tx)
-                )
-            }
-            #expect(latest.0 == ["number": 9] && latest.1 == nil)
             #expect(LiveStream<Errand>.names == ["errand.step", "errand.done", "stream.reset"])
         }
     }

@@ -93,15 +93,7 @@ package enum AgentEvents {
     package static let created = type("created", "An agent was created.")
     package static let updated = type("updated", "An agent was changed.")
     package static let deleted = type("deleted", "An agent was deleted.")
-    package static let replyFailed = EventType(
-        "reply.failed",
-        resource: "conversation",
-        "A contact will not be answered unless a person acts: all attempts failed, or no agent is active.",
-        data: .object([.required("conversation_id", .uuid), .required("reason", .string(0...2_000))]),
-        example: ["conversation_id": .string(id), "reason": "the model provider did not answer in time"]
-    )
-
-    package static let all = [created, updated, deleted, replyFailed]
+    package static let all = [created, updated, deleted]
 
     private static func type(_ fact: String, _ summary: String) -> EventType {
         EventType(

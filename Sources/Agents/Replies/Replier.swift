@@ -29,7 +29,7 @@ struct Replier: Sendable {
         do {
             let draft = try await write(task, context)
             try await finish(task, draft, context)
-        } catch is ReplyInterrupted {
+        } catch is Answering.Superseded {
             try await giveWay(task, context)
         } catch let error as CancellationError {
             await tellOfInterruption(task, context)
@@ -53,57 +53,43 @@ struct Replier: Sendable {
         let scope = context.scope
         let now = now()
         return try await database.changeConversation(scope) { tx in
-            let conversations = ConversationStore(tx: tx, scope: scope)
-            guard var conversation = try conversations.findLocked(job.conversation), conversation.isOpen,
-                conversation.handler == .agent
-            else {
+            guard var held = try hold(job.conversation, scope, now, tx), held.conversation.isAnsweredByAgent else {
                 try context.finish(in: tx)
                 return nil
             }
-            // Who stood still until the job went to somebody else must not break that answer off.
+            // A worker whose lease has expired must not interrupt the answer of the new holder.
             try context.check(in: tx)
             let agents = AIAgentStore(tx: tx, scope: scope)
-            var agent = try conversation.agentID.flatMap { try agents.find($0) }
+            var agent = try held.conversation.agentID.flatMap { try agents.find($0) }
             if agent?.isActive != true { agent = try agents.firstActive() }
             let history = max(agent?.settings.history ?? 1, 1)
             // One more, as the last may be an answer to what is older.
             let latest = try MessageStore(tx: tx, scope: scope).latest(history + 1, in: job.conversation)
             let messages = Array(ReplyTask.inOrder(latest).suffix(history))
             guard let agent, let last = messages.last, last.direction == .inbound else {
-                if conversation.awaitsReply {
-                    let reason = agent == nil ? "No agent is active." : nil
-                    try StreamStore(tx: tx, scope: scope).append(
-                        agent == nil ? .replyFailed : .replyCancelled,
-                        to: &conversation,
-                        data: reason.map { ["reason": .string($0)] } ?? [:],
-                        at: now
-                    )
-                    conversation.endReply(agent == nil ? .failed : .idle, error: reason, at: now)
-                    try conversations.save(conversation)
-                    if let reason { try tx.record(.replyFailed(conversation.id, reason), in: scope, now: now) }
-                }
+                if try held.apply(agent == nil ? .foundNoAgent : .foundNothing) { try held.save() }
                 try context.finish(in: tx)
                 return nil
             }
-            conversation.beginReply()
-            try StreamStore(tx: tx, scope: scope).append(
-                .replyStarted,
-                to: &conversation,
-                data: [
-                    "attempt": .integer(Int64(context.attempt)), "agent_id": .string(agent.id.description),
-                    "in_reply_to": .string(last.id.description),
-                ],
-                at: now
-            )
-            try conversations.save(conversation)
+            try held.apply(.began(.init(context.attempt, by: agent.id, answering: last.id, at: now)))
+            try held.save()
             return ReplyTask(
-                conversation: conversation.id,
-                epoch: conversation.epoch,
+                conversation: job.conversation,
+                epoch: held.answering.epoch,
                 agent: agent,
                 messages: messages,
                 answers: last.id
             )
         }
+    }
+
+    private func hold(
+        _ id: Conversation.Identifier,
+        _ scope: OrganizationScope,
+        _ now: Timestamp,
+        _ tx: any Transaction
+    ) throws -> HeldConversation? {
+        try HeldConversation.find(id, in: scope, request: ReplyJob.request, now: now, tx)
     }
 
     private func write(_ task: ReplyTask, _ context: JobContext) async throws -> ReplyDraft {
@@ -150,38 +136,26 @@ struct Replier: Sendable {
         let id = ID<Message>()
         let metadata = draft.metadata(agent: task.agent, answers: task.answers, cost: cost)
         try await database.keep(scope, context.logger) { tx in
-            let conversations = ConversationStore(tx: tx, scope: scope)
-            guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
-            else { throw ReplyInterrupted() }
-            try context.finish(in: tx)
+            guard var held = try hold(task.conversation, scope, now, tx) else { throw Answering.Superseded() }
             let message = Message(
                 id: id,
                 conversationID: task.conversation,
                 role: .assistant,
                 content: draft.text,
                 metadata: metadata,
-                at: conversation.nextMessageTime(now)
+                at: held.conversation.nextMessageTime(now)
             )
             let messages = MessageStore(tx: tx, scope: scope)
             let newest = try messages.latestInbound(in: task.conversation)
             try messages.insert(message)
-            conversation.endReply(.idle, error: nil, at: now)
-            conversation.lastMessageAt = message.createdAt
-            try StreamStore(tx: tx, scope: scope).append(
-                .replyCompleted,
-                to: &conversation,
-                message: message.id,
-                at: now
-            )
+            // First, so that the next answer's job is a new one.
+            try context.finish(in: tx)
+            try held.apply(.completed(epoch: task.epoch, answer: id, newest: newest))
+            held.conversation.lastMessageAt = message.createdAt
+            try held.save()
             let (tokens, overflow) = draft.completion.usage.input.addingReportingOverflow(draft.completion.usage.output)
             try entitlements.count(.aiTokens, overflow ? .max : tokens, in: scope, at: now, tx)
             try tx.record(.messageCreated(message), in: scope, now: now)
-            if newest != task.answers {
-                // The contact wrote on while the agent was answering.
-                conversation.replyState = .queued
-                try ReplyJob.enqueue(tx, conversation, scope, now)
-            }
-            try conversations.save(conversation)
         }
     }
 
@@ -195,12 +169,10 @@ struct Replier: Sendable {
         let scope = context.scope
         let now = now()
         try await database.changeConversation(scope) { tx in
-            let conversation = try ConversationStore(tx: tx, scope: scope).findLocked(task.conversation)
+            var held = try hold(task.conversation, scope, now, tx)
             try context.finish(in: tx)
-            guard let conversation, conversation.isOpen, conversation.handler == .agent,
-                conversation.replyState == .queued
-            else { return }
-            try ReplyJob.enqueue(tx, conversation, scope, now)
+            guard held?.conversation.isAnsweredByAgent == true else { return }
+            try held?.apply(.gaveWay)
         }
     }
 
@@ -208,22 +180,37 @@ struct Replier: Sendable {
         let reason = Self.reason(for: error)
         let isTransient = (error as? ProviderError)?.isTransient ?? true
         let now = now()
+        let scope = context.scope
         guard isTransient, !context.isLastAttempt else {
             do {
-                if try await beginAnew(task, context, because: reason, now) { return }
-            } catch is ReplyInterrupted {
+                return try await database.changeConversation(scope) { tx in
+                    guard var held = try hold(task.conversation, scope, now, tx) else { throw Answering.Superseded() }
+                    // First, so that what the contact wrote meanwhile gets a new job.
+                    try context.finish(in: tx)
+                    let newest = try MessageStore(tx: tx, scope: scope).latestInbound(in: task.conversation)
+                    let failure = Answering.Event.failed(
+                        epoch: task.epoch,
+                        attempt: context.attempt,
+                        reason: reason,
+                        newest: newest
+                    )
+                    // Nothing is kept of this transaction then: the runner gives the job up, and its follow-up tells the
+                    // conversation (`abandon`).
+                    guard try held.apply(failure) else { throw JobFailure.permanent(reason) }
+                    try held.save()
+                }
+            } catch is Answering.Superseded {
                 return try await giveWay(task, context)
             }
-            // The follow-up of the job tells the conversation: see `abandon`.
-            throw JobFailure.permanent(reason)
         }
         let wait = (error as? ProviderError)?.retryAfter ?? .zero
-        try await database.changeConversation(context.scope) { tx in
+        try await database.changeConversation(scope) { tx in
             try tellOfRetry(task, context, because: reason, at: now, in: tx)
             try context.retry(in: tx, after: wait, reason: reason, now: now)
         }
     }
 
+    /// Tells the conversation, unless the attempt does not count any more.
     private func tellOfRetry(
         _ task: ReplyTask,
         _ context: JobContext,
@@ -231,17 +218,13 @@ struct Replier: Sendable {
         at now: Timestamp,
         in tx: any Transaction
     ) throws {
-        let conversations = ConversationStore(tx: tx, scope: context.scope)
-        guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
-        else { return }
-        conversation.endReply(.retrying, error: reason, at: now)
-        try StreamStore(tx: tx, scope: context.scope).append(
-            .replyRetrying,
-            to: &conversation,
-            data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))],
-            at: now
-        )
-        try conversations.save(conversation)
+        guard var held = try hold(task.conversation, context.scope, now, tx) else { return }
+        do {
+            try held.apply(.retries(epoch: task.epoch, attempt: context.attempt, reason: reason))
+        } catch is Answering.Superseded {
+            return
+        }
+        try held.save()
     }
 
     /// Says that the attempt was stopped from outside and another one follows.
@@ -267,91 +250,20 @@ struct Replier: Sendable {
         }.value
     }
 
-    /// What the contact wrote during the last attempt has attempts of its own.
-    ///
-    /// - Returns: Whether there is such a message; a new job is asked for then.
-    /// - Throws: `ReplyInterrupted` when the attempt does not count any more, and so neither does how it failed.
-    private func beginAnew(
-        _ task: ReplyTask,
-        _ context: JobContext,
-        because reason: String,
-        _ now: Timestamp
-    ) async throws -> Bool {
-        let scope = context.scope
-        return try await database.changeConversation(scope) { tx in
-            let conversations = ConversationStore(tx: tx, scope: scope)
-            guard var conversation = try conversations.findLocked(task.conversation), conversation.epoch == task.epoch
-            else { throw ReplyInterrupted() }
-            guard try MessageStore(tx: tx, scope: scope).latestInbound(in: task.conversation) != task.answers
-            else { return false }
-            try context.finish(in: tx)
-            conversation.endReply(.queued, error: nil, at: now)
-            try StreamStore(tx: tx, scope: scope).append(
-                .replyRetrying,
-                to: &conversation,
-                data: ["reason": .string(reason), "attempt": .integer(Int64(context.attempt))],
-                at: now
-            )
-            try ReplyJob.enqueue(tx, conversation, scope, now)
-            try conversations.save(conversation)
-            return true
-        }
-    }
-
     /// Tells the conversation that nobody will answer any more, unless there is a new reason to answer by now.
     func abandon(_ job: ReplyJob, reason: String, _ context: JobContext) async throws {
         let scope = context.scope
         let id = job.conversation
         let now = now()
         try await database.changeConversation(scope) { tx in
-            let conversations = ConversationStore(tx: tx, scope: scope)
-            let found = try conversations.findLocked(id)
+            let held = try hold(id, scope, now, tx)
             try context.finish(in: tx)
-            guard var conversation = found, conversation.handler == .agent, conversation.isOpen,
-                conversation.replyState != .idle,
+            guard var held, held.conversation.isAnsweredByAgent,
                 try !tx.isQueued(ReplyJob.self, uniqueKey: id.description, in: scope)
             else { return }
-            if try deservesMore(job, conversation, scope, tx) {
-                conversation.endReply(.queued, error: nil, at: now)
-                try StreamStore(tx: tx, scope: scope).append(
-                    .replyRetrying,
-                    to: &conversation,
-                    data: ["reason": .string(reason)],
-                    at: now
-                )
-                try ReplyJob.enqueue(tx, conversation, scope, now, isAnew: true)
-                return try conversations.save(conversation)
-            }
-            conversation.endReply(.failed, error: reason, at: now)
-            try StreamStore(tx: tx, scope: scope).append(
-                .replyFailed,
-                to: &conversation,
-                data: ["reason": .string(reason)],
-                at: now
-            )
-            try conversations.save(conversation)
-            try tx.record(.replyFailed(id, reason), in: scope, now: now)
+            let newest = try MessageStore(tx: tx, scope: scope).latestInbound(in: id)
+            if try held.apply(.abandoned(reason: reason, isAnew: job.isAnew, newest: newest)) { try held.save() }
         }
-    }
-
-    /// Whether there is something to answer that no attempt has begun with: it found the job at work and asked for none of
-    /// its own.
-    ///
-    /// That is so when the contact has written since the last attempt began. What was queued since, by the contact or by a
-    /// person who gave the conversation back, has a job of its own once; or attempts that never get to begin would go on for
-    /// ever.
-    private func deservesMore(
-        _ job: ReplyJob,
-        _ conversation: Conversation,
-        _ scope: OrganizationScope,
-        _ tx: any Transaction
-    ) throws -> Bool {
-        if conversation.replyState == .queued { return !job.isAnew }
-        guard conversation.replyState == .answering || conversation.replyState == .retrying,
-            let started = try StreamStore(tx: tx, scope: scope).latest(.replyStarted, in: conversation.id)
-        else { return false }
-        let newest = try MessageStore(tx: tx, scope: scope).latestInbound(in: conversation.id)
-        return newest?.description != started["in_reply_to"]?.string
     }
 
     /// Words that may be shown: never what a provider or a contact said.
@@ -417,7 +329,7 @@ private actor ReplyPieces {
                 at: moment
             )
         }
-        guard isCurrent else { throw ReplyInterrupted() }
+        guard isCurrent else { throw Answering.Superseded() }
     }
 }
 
@@ -439,15 +351,5 @@ extension Logger {
     /// For ``patiently(for:tell:_:)``.
     fileprivate func databaseIsAway(_ error: StorageError) {
         warning("the database is busy or away and is asked again", metadata: ["error": "\(error)"])
-    }
-}
-
-extension Event {
-    fileprivate static func replyFailed(_ conversation: Conversation.Identifier, _ reason: String) -> Event {
-        Event(
-            AgentEvents.replyFailed,
-            subject: conversation.description,
-            data: ["conversation_id": .string(conversation.description), "reason": .string(reason)]
-        )
     }
 }

@@ -55,8 +55,6 @@ struct ReplyDraft: Sendable {
     let passages: [RetrievedPassage]
 
     /// What the message tells about itself.
-    ///
-    ///
     func metadata(agent: AIAgent, answers: ID<Message>, cost: ModelPrices.Cost?) -> JSON {
         let cited = Citations.numbers(in: text, of: passages)
         let citations: [JSON] = cited.compactMap { number in
@@ -85,6 +83,3 @@ struct ReplyDraft: Sendable {
         ]
     }
 }
-
-/// The conversation changed hands, was closed, or another attempt took over: the answer no longer counts.
-struct ReplyInterrupted: Error {}

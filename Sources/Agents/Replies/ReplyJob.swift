@@ -44,21 +44,11 @@ package struct ReplyJob: Job {
     ///
     /// While a job for the conversation waits or runs this adds none: the job looks for newer messages, under the lock
     /// of the conversation, before it ends.
-    package static let request: ReplyRequest = { tx, conversation, scope, now in
-        try enqueue(tx, conversation, scope, now)
-    }
-
-    static func enqueue(
-        _ tx: any Transaction,
-        _ conversation: Conversation,
-        _ scope: OrganizationScope,
-        _ now: Timestamp,
-        isAnew: Bool = false
-    ) throws {
+    package static let request: ReplyRequest = { tx, conversation, isAnew, scope, now in
         try tx.enqueue(
-            ReplyJob(conversation: conversation.id, isAnew: isAnew),
+            ReplyJob(conversation: conversation, isAnew: isAnew),
             in: scope,
-            uniqueKey: conversation.id.description,
+            uniqueKey: conversation.description,
             now: now
         )
     }

@@ -183,22 +183,6 @@ package struct LiveStream<Subject: StreamSubject>: Sendable {
         .value("SELECT last_sequence FROM \(subjects) WHERE organization_id = \(scope.id) AND id = \(subject)")
     }
 
-    /// What the newest entry of a kind was appended with.
-    package func latest(
-        _ kind: Subject.EntryKind,
-        in subject: SubjectID,
-        of scope: OrganizationScope,
-        _ tx: any Transaction
-    ) throws -> JSON? {
-        try tx.value(
-            """
-            SELECT data FROM \(table)
-            WHERE organization_id = \(scope.id) AND \(key) = \(subject) AND type = \(kind)
-            ORDER BY sequence DESC LIMIT 1
-            """
-        )
-    }
-
     /// Entries after a place, in order.
     func entries(
         of subject: SubjectID,

@@ -25,17 +25,6 @@ package struct Conversation: Sendable {
         case human
     }
 
-    /// How far the answer to the latest message is.
-    package enum ReplyState: String, Sendable, CaseIterable, StoredEnumeration {
-        case idle
-        case queued
-        case answering
-        /// The last try failed; the next one is scheduled.
-        case retrying
-        /// All tries failed. The contact's message is kept; people must answer.
-        case failed
-    }
-
     package let id: Identifier
     package let contactID: ID<Contact>
     package let channelID: ID<Channel>
@@ -44,10 +33,8 @@ package struct Conversation: Sendable {
     package var handler: Handler
     /// How often it was edited, from 1; messages and answers do not count.
     package var version: Int64
-    package var epoch: Int64
-    package var replyState: ReplyState
-    /// Why the answer is `retrying` or `failed`, safe to show.
-    package var replyError: String?
+    /// What clients see of its ``Answering``, of which only ``HeldConversation`` makes it.
+    package var reply: Answering.Summary
     /// The sequence of the newest entry of the stream.
     package var lastSequence: Int64
     /// Whether the contact may have no other open conversation on the channel.
@@ -75,9 +62,7 @@ package struct Conversation: Sendable {
         status = .active
         handler = .agent
         version = 1
-        epoch = 1
-        replyState = .idle
-        replyError = nil
+        reply = Answering.Summary()
         lastSequence = 0
         self.exclusive = exclusive
         self.externalID = externalID
@@ -89,16 +74,16 @@ package struct Conversation: Sendable {
 
     package var isOpen: Bool { status == .active }
 
+    /// Whether an agent answers what the contact says.
+    package var isAnsweredByAgent: Bool { isOpen && handler == .agent }
+
     /// Moves to another status.
-    ///
-    /// Whatever an agent is still answering no longer counts.
     ///
     /// An archived conversation stays archived; a closed one may be opened again.
     package mutating func move(to next: Status, at now: Timestamp) throws(ConversationError) {
         guard status != next else { return }
         guard status != .archived else { throw .archived(id) }
         status = next
-        if next != .active { interrupt() }
         touch(at: now)
     }
 
@@ -107,29 +92,8 @@ package struct Conversation: Sendable {
         guard handler != next else { return }
         guard isOpen else { throw .notActive(id, status) }
         handler = next
-        interrupt()
         touch(at: now)
     }
-
-    /// An agent begins to answer.
-    ///
-    /// The new epoch shuts out whatever an earlier attempt still does.
-    package mutating func beginReply() {
-        epoch &+= 1
-        replyState = .answering
-        replyError = nil
-    }
-
-    /// The agent's attempt is over.
-    package mutating func endReply(_ state: ReplyState, error: String?, at now: Timestamp) {
-        epoch &+= 1
-        replyState = state
-        replyError = error
-        touch(at: now)
-    }
-
-    /// Whether an answer has been promised that has neither come nor been given up.
-    package var awaitsReply: Bool { replyState != .idle && replyState != .failed }
 
     /// The time of the next message: later than that of the one before, whatever the clocks of the nodes say, so that
     /// the order of times is the order in which messages were stored.
@@ -148,12 +112,6 @@ package struct Conversation: Sendable {
 
     /// Marks a change, so that no two versions of the row have the same time.
     package mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
-
-    private mutating func interrupt() {
-        epoch &+= 1
-        replyState = .idle
-        replyError = nil
-    }
 }
 
 package enum ConversationError: ProblemConvertible {

@@ -5,7 +5,7 @@ import Kernel
 package enum MessagingEvents {
     package static let all: [EventType] = [
         conversationCreated, conversationUpdated, conversationClosed, messageCreated, channelCreated, channelUpdated,
-        channelDeleted, contactCreated, contactUpdated, contactDeleted,
+        channelDeleted, contactCreated, contactUpdated, contactDeleted, replyFailed,
     ]
 
     private static let id = "0193a5f2-7a30-7c3b-8d2e-5b0c6f0a9e11"
@@ -50,6 +50,13 @@ package enum MessagingEvents {
             .required("role", .choice(of: Message.Role.self)),
         ]),
         example: ["id": .string(id), "conversation_id": .string(id), "direction": "inbound", "role": "user"]
+    )
+    package static let replyFailed = EventType(
+        "reply.failed",
+        resource: "conversation",
+        "A contact will not be answered unless a person acts: all attempts failed, or no agent is active.",
+        data: .object([.required("conversation_id", .uuid), .required("reason", .string(0...2_000))]),
+        example: ["conversation_id": .string(id), "reason": "the model provider did not answer in time"]
     )
     package static let channelCreated = named("channel", "created", "A channel was created.")
     package static let channelUpdated = named("channel", "updated", "A channel was changed.")
@@ -113,6 +120,14 @@ extension Event {
             MessagingEvents.conversationClosed,
             subject: conversation.id.description,
             data: ["id": .string(conversation.id.description)]
+        )
+    }
+
+    static func replyFailed(_ conversation: Conversation.Identifier, _ reason: String) -> Event {
+        Event(
+            MessagingEvents.replyFailed,
+            subject: conversation.description,
+            data: ["conversation_id": .string(conversation.description), "reason": .string(reason)]
         )
     }
 

@@ -21,7 +21,7 @@ struct ConversationBody: ResponseBody {
             ),
             .required("status", .choice(of: Conversation.Status.self)),
             .required("handled_by", .choice(of: Conversation.Handler.self), "Who answers the contact."),
-            .required("reply_state", .choice(of: Conversation.ReplyState.self), "How far the latest answer is."),
+            .required("reply_state", .choice(of: Answering.State.self), "How far the latest answer is."),
             .required("reply_error", .nullable(.string(0...2_000)), "Why the answer is `retrying` or `failed`."),
             .required("last_event_id", .integer(0...Int64.max), "The newest entry of the conversation's event stream."),
             .required("external_id", .nullable(.string(1...200))),
@@ -47,9 +47,9 @@ struct ConversationBody: ResponseBody {
         json.key("handled_by")
         json.value(conversation.handler.rawValue)
         json.key("reply_state")
-        json.value(conversation.replyState.rawValue)
+        json.value(conversation.reply.state.rawValue)
         json.key("reply_error")
-        json.value(conversation.replyError)
+        json.value(conversation.reply.error)
         json.key("last_event_id")
         json.value(conversation.lastSequence)
         json.key("external_id")
@@ -81,7 +81,6 @@ struct ConversationBody: ResponseBody {
         json.key("handled_by")
         try row.copyText(to: &json)
         row.skip()  // version
-        row.skip()  // epoch
         json.key("reply_state")
         try row.copyText(to: &json)
         json.key("reply_error")

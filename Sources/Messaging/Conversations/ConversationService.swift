@@ -106,10 +106,10 @@ package struct ConversationService: Sendable {
     ) async throws -> Conversation {
         let now = now()
         return try await database.changeConversation(scope) { tx in
-            let conversations = ConversationStore(tx: tx, scope: scope)
-            var conversation = try conversations.lock(id)
-            try check(conversation)
-            let old = conversation
+            var held = try HeldConversation.get(id, in: scope, request: requestReply, now: now, tx)
+            try check(held.conversation)
+            let old = held.conversation
+            var conversation = old
             // Opened first, so that it can change hands in the same step; closed last.
             if changes.status == .active { try conversation.move(to: .active, at: now) }
             if let handler = changes.handler { try conversation.hand(to: handler, at: now) }
@@ -120,22 +120,19 @@ package struct ConversationService: Sendable {
             }
             guard conversation.updatedAt != old.updatedAt else { return conversation }
             conversation.raiseVersion(from: old)
-            let stream = StreamStore(tx: tx, scope: scope)
-            if conversation.epoch != old.epoch, old.awaitsReply {
-                try stream.append(.replyCancelled, to: &conversation, at: now)
+            held.conversation = conversation
+            switch (old.isAnsweredByAgent, conversation.isAnsweredByAgent) {
+            case (true, false): try held.apply(.takenOver)
+            case (false, true): try held.apply(.givenBack)
+            case (true, true), (false, false): break
             }
-            if conversation.isOpen, conversation.handler == .agent, old.handler == .human || !old.isOpen {
-                // The agent looks whether the contact is still waiting for a word.
-                conversation.replyState = .queued
-                try requestReply(tx, conversation, scope, now)
-            }
-            try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
-            try conversations.save(conversation)
+            try held.append(.conversationUpdated, data: conversation.streamData)
+            try held.save()
             try tx.record(.conversationUpdated(conversation, from: old), in: scope, now: now)
             if conversation.status == .closed, old.status != .closed {
                 try tx.record(.conversationClosed(conversation), in: scope, now: now)
             }
-            return conversation
+            return held.conversation
         }
     }
 }

@@ -10,9 +10,7 @@ extension Conversation: RowDecodable {
         status = try row.next()
         handler = try row.next()
         version = try row.next()
-        epoch = try row.next()
-        replyState = try row.next()
-        replyError = try row.next()
+        reply = Answering.Summary(try row.next(), error: try row.next())
         lastSequence = try row.next()
         exclusive = try row.next()
         externalID = try row.next()
@@ -48,7 +46,7 @@ package struct ConversationStore {
     }
 
     static let columns: SQL = """
-        id, contact_id, channel_id, ai_agent_id, status, handled_by, version, epoch, reply_state, reply_error,
+        id, contact_id, channel_id, ai_agent_id, status, handled_by, version, reply_state, reply_error,
         last_sequence, exclusive, external_id, metadata, last_message_at, created_at, updated_at
         """
 
@@ -58,21 +56,6 @@ package struct ConversationStore {
 
     package func find(_ id: Conversation.Identifier) throws -> Conversation? {
         try tx.fetch(Self.find(id, in: scope))
-    }
-
-    /// The conversation, held until the transaction ends: others who want to change it wait.
-    package func findLocked(_ id: Conversation.Identifier) throws -> Conversation? {
-        try tx.first(
-            """
-            SELECT \(Self.columns) FROM conversations
-            WHERE organization_id = \(scope.id) AND id = \(id) \(.forUpdate)
-            """
-        )
-    }
-
-    package func lock(_ id: Conversation.Identifier) throws -> Conversation {
-        guard let conversation = try findLocked(id) else { throw ConversationError.unknown(id) }
-        return conversation
     }
 
     /// One page, newest first, as JSON straight from the rows.
@@ -99,7 +82,7 @@ package struct ConversationStore {
                 try ConversationBody.write(row: &row, to: &json)
             } cursor: { row in
                 Cursor(
-                    time: try Timestamp(column: 15, of: row.source),
+                    time: try Timestamp(column: 14, of: row.source),
                     id: try Conversation.Identifier(column: 0, of: row.source)
                 )
             }
@@ -112,7 +95,7 @@ package struct ConversationStore {
             INSERT INTO conversations (organization_id, \(Self.columns))
             VALUES (\(scope.id), \(conversation.id), \(conversation.contactID), \(conversation.channelID),
                 \(conversation.agentID), \(conversation.status), \(conversation.handler), \(conversation.version),
-                \(conversation.epoch), \(conversation.replyState), \(conversation.replyError), \(conversation.lastSequence),
+                \(conversation.reply.state), \(conversation.reply.error), \(conversation.lastSequence),
                 \(conversation.exclusive), \(conversation.externalID), \(conversation.metadata),
                 \(conversation.lastMessageAt), \(conversation.createdAt), \(conversation.updatedAt))
             """,
@@ -124,8 +107,8 @@ package struct ConversationStore {
         try tx.run(
             """
             UPDATE conversations SET status = \(conversation.status), handled_by = \(conversation.handler),
-                version = \(conversation.version), epoch = \(conversation.epoch), reply_state = \(conversation.replyState),
-                reply_error = \(conversation.replyError), last_sequence = \(conversation.lastSequence),
+                version = \(conversation.version), reply_state = \(conversation.reply.state),
+                reply_error = \(conversation.reply.error), last_sequence = \(conversation.lastSequence),
                 metadata = \(conversation.metadata), last_message_at = \(conversation.lastMessageAt),
                 updated_at = \(conversation.updatedAt)
             WHERE organization_id = \(scope.id) AND id = \(conversation.id)

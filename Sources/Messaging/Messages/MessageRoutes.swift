@@ -2,7 +2,6 @@ import Events
 import HTTPTypes
 import Kernel
 import Storage
-import Synchronization
 import Web
 
 extension NewMessage {
@@ -157,18 +156,7 @@ struct MessageRoutes: Sendable {
         guard call.acceptsEvents else { return created }
         let (service, scope) = (service, call.scope)
         return .events(status: .created, replay: created) { writer in
-            // An answer that had begun before is one to an earlier message, so its end is not the end of this stream.
-            let hasBegun = Mutex(false)
-            // The stream begins with the message itself, so that a client learns its id.
-            let start = StreamStart(after: posted.sequence - 1)
-            try await service.follow(id, from: start, in: scope) { item in
-                try await writer.send(StreamEvent(item))
-                // The end of the answer may be among what is missing.
-                guard case .entry(let entry) = item else { return false }
-                if entry.kind == .replyStarted { hasBegun.withLock { $0 = true } }
-                let isOver = entry.kind == .replyCompleted ? hasBegun.withLock { $0 } : entry.kind.endsReply
-                return posted.expectsReply && !isOver
-            }
+            try await service.followAnswer(to: posted, in: scope) { item in try await writer.send(StreamEvent(item)) }
         }
     }
 

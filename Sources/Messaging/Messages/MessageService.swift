@@ -1,14 +1,7 @@
 import Events
 package import Kernel
-package import Storage
-
-/// Says that an answer to a message is due, inside the transaction that stores the message.
-///
-/// App connects it to Agents.
-package typealias ReplyRequest =
-    @Sendable (
-        _ tx: any Transaction, _ conversation: Conversation, _ scope: OrganizationScope, _ now: Timestamp
-    ) throws -> Void
+import Storage
+import Synchronization
 
 package struct MessageService: Sendable {
     let database: any Database
@@ -34,12 +27,9 @@ package struct MessageService: Sendable {
         let now = now()
         let id = ID<Message>()
         return try await database.changeConversation(scope) { tx in
-            let conversations = ConversationStore(tx: tx, scope: scope)
-            var conversation = try conversations.lock(conversationID)
-            guard conversation.isOpen else {
-                throw ConversationError.notActive(conversation.id, conversation.status)
-            }
-            let old = conversation
+            var held = try HeldConversation.get(conversationID, in: scope, request: requestReply, now: now, tx)
+            let old = held.conversation
+            guard old.isOpen else { throw ConversationError.notActive(old.id, old.status) }
             let message = Message(
                 id: id,
                 conversationID: conversationID,
@@ -47,33 +37,27 @@ package struct MessageService: Sendable {
                 content: new.content,
                 externalID: new.externalID,
                 metadata: new.metadata,
-                at: conversation.nextMessageTime(now)
+                at: old.nextMessageTime(now)
             )
-            if scope.actor.kind.isUser, message.role == .assistant { try conversation.hand(to: .human, at: now) }
-            if message.direction == .inbound, conversation.handler == .agent {
-                if conversation.replyState != .answering { conversation.replyState = .queued }
-                conversation.replyError = nil
-                try requestReply(tx, conversation, scope, now)
+            if scope.actor.kind.isUser, message.role == .assistant {
+                try held.conversation.hand(to: .human, at: now)
             }
-            conversation.lastMessageAt = message.createdAt
-            conversation.touch(at: now)
-            let stream = StreamStore(tx: tx, scope: scope)
+            held.conversation.lastMessageAt = message.createdAt
+            held.touch()
             try MessageStore(tx: tx, scope: scope).insert(message)
-            try stream.append(.messageCreated, to: &conversation, message: message.id, at: now)
-            let sequence = conversation.lastSequence
-            if conversation.handler != old.handler {
-                conversation.raiseVersion(from: old)
-                if old.awaitsReply { try stream.append(.replyCancelled, to: &conversation, at: now) }
-                try stream.append(.conversationUpdated, to: &conversation, data: conversation.streamData, at: now)
-                try tx.record(.conversationUpdated(conversation, from: old), in: scope, now: now)
+            try held.append(.messageCreated, message: message.id)
+            let sequence = held.conversation.lastSequence
+            let expectsReply = message.direction == .inbound && held.conversation.handler == .agent
+            if expectsReply { try held.apply(.asked) }
+            if held.conversation.handler != old.handler {
+                held.conversation.raiseVersion(from: old)
+                try held.apply(.takenOver)
+                try held.append(.conversationUpdated, data: held.conversation.streamData)
+                try tx.record(.conversationUpdated(held.conversation, from: old), in: scope, now: now)
             }
             try tx.record(.messageCreated(message), in: scope, now: now)
-            try conversations.save(conversation)
-            return Posted(
-                message: message,
-                sequence: sequence,
-                expectsReply: message.direction == .inbound && conversation.handler == .agent
-            )
+            try held.save()
+            return Posted(message: message, sequence: sequence, expectsReply: expectsReply)
         }
     }
 
@@ -117,6 +101,20 @@ package struct MessageService: Sendable {
         deliver: @Sendable (LiveStream<Conversation>.Item) async throws -> Bool
     ) async throws {
         try await Conversation.stream.follow(id, in: scope, from: start, on: database, deliver: deliver)
+    }
+
+    /// Hands over the stream from a posted message on, which comes first, to the end of its answer.
+    func followAnswer(
+        to posted: Posted,
+        in scope: OrganizationScope,
+        deliver: @Sendable (LiveStream<Conversation>.Item) async throws -> Void
+    ) async throws {
+        let end = Mutex(AnswerEnd())
+        let start = StreamStart(after: posted.sequence - 1)
+        try await follow(posted.message.conversationID, from: start, in: scope) { item in
+            try await deliver(item)
+            return posted.expectsReply && !end.withLock { $0.isReached(with: item) }
+        }
     }
 
     /// One page as encoded JSON.

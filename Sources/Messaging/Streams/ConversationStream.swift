@@ -16,14 +16,6 @@ extension Conversation: StreamSubject {
         /// The answer was given up because the conversation changed hands or was closed.
         case replyCancelled = "reply.cancelled"
         case conversationUpdated = "conversation.updated"
-
-        /// Whether nothing more of the answer follows.
-        package var endsReply: Bool {
-            switch self {
-            case .replyCompleted, .replyFailed, .replyCancelled: true
-            case .messageCreated, .replyStarted, .replyDelta, .replyRetrying, .conversationUpdated: false
-            }
-        }
     }
 
     /// The message for `message.created` and `reply.completed`, else what the entry was appended with.

@@ -12,17 +12,6 @@ package struct StreamStore {
         self.scope = scope
     }
 
-    /// Appends an entry at the conversation's next place; the caller saves the conversation.
-    package func append(
-        _ kind: Conversation.EntryKind,
-        to conversation: inout Conversation,
-        message: ID<Message>? = nil,
-        data: JSON = [:],
-        at now: Timestamp
-    ) throws {
-        try Conversation.stream.append(kind, to: &conversation, link: message, data: data, in: scope, at: now, tx)
-    }
-
     /// Appends a piece of an answer when the conversation is still in the epoch in which the answer was begun.
     ///
     /// - Returns: Whether it is.
@@ -32,19 +21,21 @@ package struct StreamStore {
         epoch: Int64,
         at now: Timestamp
     ) throws -> Bool {
-        try Conversation.stream.append(
+        // Those who change hands hold the conversation: the next statement sees what they left.
+        try tx.run(
+            "SELECT id FROM conversations WHERE organization_id = \(scope.id) AND id = \(conversation) \(.forUpdate)"
+        )
+        return try Conversation.stream.append(
             .replyDelta,
             to: conversation,
-            where: "epoch = \(epoch)",
+            where: """
+                EXISTS (SELECT 1 FROM answerings
+                WHERE organization_id = \(scope.id) AND conversation_id = \(conversation) AND epoch = \(epoch))
+                """,
             data: ["text": .string(text)],
             in: scope,
             at: now,
             tx
         )
-    }
-
-    /// What the newest entry of a kind was appended with.
-    package func latest(_ kind: Conversation.EntryKind, in conversation: Conversation.Identifier) throws -> JSON? {
-        try Conversation.stream.latest(kind, in: conversation, of: scope, tx)
     }
 }

@@ -3,7 +3,7 @@ import Storage
 extension SubsystemSchema {
     static let messaging = SubsystemSchema(
         name: "Messaging",
-        tables: [channels, contacts, conversations, messages, conversationEvents]
+        tables: [channels, contacts, conversations, answerings, messages, conversationEvents]
     )
 
     private static let channels = TenantTable(
@@ -42,7 +42,7 @@ extension SubsystemSchema {
         [
             .id, .required("contact_id", .uuid), .required("channel_id", .uuid), .optional("ai_agent_id", .uuid),
             .required("status", .text), .required("handled_by", .text), .required("version", .integer, default: "1"),
-            .required("epoch", .integer), .required("reply_state", .text), .optional("reply_error", .text),
+            .required("reply_state", .text), .optional("reply_error", .text),
             .required("last_sequence", .integer), .required("exclusive", .boolean), .optional("external_id", .text),
             .required("metadata", .json), .optional("last_message_at", .timestamp), .createdAt, .updatedAt,
         ],
@@ -60,6 +60,18 @@ extension SubsystemSchema {
             .on("organization_id", "contact_id", "created_at", "id", name: "contact"),
             .on("organization_id", "ai_agent_id", where: "ai_agent_id IS NOT NULL"),
         ]
+    )
+
+    private static let answerings = TenantTable(
+        "answerings",
+        "How far the agent's answer in a conversation is; without a row nothing was asked yet.",
+        [
+            .required("conversation_id", .uuid), .required("epoch", .integer), .required("state", .text),
+            .optional("error", .text), .optional("question_id", .uuid), .optional("started_at", .timestamp),
+        ],
+        key: ["conversation_id"],
+        owned: .byReference,
+        references: [.own("conversation_id", to: "conversations", onDelete: .cascade)]
     )
 
     private static let messages = TenantTable(
