@@ -16,7 +16,7 @@ extension ActorKind {
 }
 
 extension Actor {
-    static func agent(_ id: AIAgent.Identifier) -> Actor { Actor(.agent, id: id.description) }
+    static func agent(_ id: ID<AgentEntity>) -> Actor { Actor(.agent, id: id.description) }
 }
 
 /// The face of Agents.
@@ -49,7 +49,7 @@ package struct AgentsModule: Sendable {
         )
     }
 
-    package var endpoints: [Endpoint] { AIAgentRoutes(service: agents).endpoints.endpoints }
+    package var endpoints: [Endpoint] { AIAgentRoutes(service: agents).endpoints }
 
     package func register(in registry: inout JobRegistry) {
         let (replier, deletion) = (replier, deletion)

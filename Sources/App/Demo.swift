@@ -8,10 +8,6 @@ import Web
 /// Shows the product on a running server, over HTTP as a customer would: an organization, an agent trained on real
 /// documents, a question, the streamed answer with its citations.
 package struct Demo: Sendable {
-    package struct Failure: Error, CustomStringConvertible {
-        package let description: String
-    }
-
     private struct Credentials {
         let email: String
         let password: String
@@ -104,7 +100,7 @@ package struct Demo: Sendable {
                 "organization_name": "Kuvend Demo",
             ]
         )
-        guard let token = new["access_token"]?.string else { throw Failure(description: "signing up gave no token") }
+        guard let token = new["access_token"]?.string else { throw CommandError("signing up gave no token") }
         return token
     }
 
@@ -131,7 +127,7 @@ package struct Demo: Sendable {
             }
             try await Task.sleep(for: .milliseconds(100))
         }
-        throw Failure(description: "training takes too long; is a worker running?")
+        throw CommandError("training takes too long; is a worker running?")
     }
 
     private func contact(_ api: API) async throws -> String {
@@ -197,7 +193,7 @@ package struct Demo: Sendable {
                 contents: Data(json.bytes),
                 attributes: [.posixPermissions: 0o600]
             )
-        else { throw Failure(description: "\(path) cannot be written") }
+        else { throw CommandError("\(path) cannot be written") }
         return credentials
     }
 
@@ -208,7 +204,7 @@ package struct Demo: Sendable {
         let token: String?
 
         func send(
-            _ method: OutboundRequest.Method,
+            _ method: OutboundRequest.RequestMethod,
             _ path: String,
             _ body: JSON?
         ) async throws -> (status: Int, json: JSON) {
@@ -219,14 +215,14 @@ package struct Demo: Sendable {
         func post(_ path: String, _ body: JSON) async throws -> JSON {
             let (status, json) = try await send(.post, path, body)
             guard (200..<300).contains(status) else {
-                throw Failure(description: "POST \(path): \(status) \(json["detail"]?.string ?? "")")
+                throw CommandError("POST \(path): \(status) \(json["detail"]?.string ?? "")")
             }
             return json
         }
 
         func list(_ path: String) async throws -> [JSON] {
             let (status, json) = try await send(.get, path, nil)
-            guard status == 200 else { throw Failure(description: "GET \(path): \(status)") }
+            guard status == 200 else { throw CommandError("GET \(path): \(status)") }
             return json["data"]?.array ?? []
         }
 
@@ -243,7 +239,7 @@ package struct Demo: Sendable {
         func stream(_ path: String, _ body: JSON, piece: @escaping @Sendable (String) -> Void) async throws -> JSON {
             let request = try request(.post, path, body, stream: true)
             return try await demo.client.stream(request) { stream in
-                guard stream.status == 201 else { throw Failure(description: "POST \(path): \(stream.status)") }
+                guard stream.status == 201 else { throw CommandError("POST \(path): \(stream.status)") }
                 var parser = ServerSentEventParser()
                 for try await chunk in stream.chunks {
                     for event in try parser.read(chunk) {
@@ -252,17 +248,17 @@ package struct Demo: Sendable {
                         case "reply.delta": piece(data["text"]?.string ?? "")
                         case "reply.completed": return data
                         case "reply.failed", "reply.cancelled":
-                            throw Failure(description: "no answer: \(data["reason"]?.string ?? event.name)")
+                            throw CommandError("no answer: \(data["reason"]?.string ?? event.name)")
                         default: break
                         }
                     }
                 }
-                throw Failure(description: "the stream ended before the answer did")
+                throw CommandError("the stream ended before the answer did")
             }
         }
 
         private func request(
-            _ method: OutboundRequest.Method,
+            _ method: OutboundRequest.RequestMethod,
             _ path: String,
             _ body: JSON?,
             stream: Bool

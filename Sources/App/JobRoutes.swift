@@ -43,51 +43,56 @@ struct QuarantinedJobBody: ResponseBody {
 struct JobRoutes: Sendable {
     let service: JobService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/jobs", tag: "Jobs") {
-            Endpoint.organization(
-                .get,
-                "/quarantined",
-                "List work that was given up",
-                "Newest first.",
-                permission: .jobsRead,
-                query: .page,
-                answers: [.ok(.page(of: QuarantinedJobBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "/{id}/retry",
-                "Try given-up work again",
-                permission: .jobsWrite,
-                answers: [.noContent],
-                problems: [
-                    .notFound("job"), ProblemKind(.conflict, "job.duplicate", "The same work is waiting or running."),
-                ],
-                use: retry
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Discard given-up work",
-                permission: .jobsWrite,
-                answers: [.noContent],
-                problems: [.notFound("job")],
-                use: discard
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/jobs",
+            tag: "Jobs",
+            [
+                Endpoint.organization(
+                    .get,
+                    "/quarantined",
+                    "List work that was given up",
+                    "Newest first.",
+                    permission: .jobsRead,
+                    query: .page,
+                    responses: [.ok(.page(of: QuarantinedJobBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "/{id}/retry",
+                    "Try given-up work again",
+                    permission: .jobsWrite,
+                    responses: [.noContent],
+                    problems: [
+                        .notFound("job"),
+                        ProblemKind(.conflict, "job.duplicate", "The same work is waiting or running."),
+                    ],
+                    use: retry
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Discard given-up work",
+                    permission: .jobsWrite,
+                    responses: [.noContent],
+                    problems: [.notFound("job")],
+                    use: discard
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         .page(try await service.listQuarantined(in: call.scope, call.page).map(QuarantinedJobBody.init))
     }
 
-    private func retry(_ call: OrganizationCall) async throws -> Reply {
+    private func retry(_ call: OrganizationCall) async throws -> Response {
         try await service.retry(call.pathID("id", or: .notFound("job")), in: call.scope)
         return .noContent
     }
 
-    private func discard(_ call: OrganizationCall) async throws -> Reply {
+    private func discard(_ call: OrganizationCall) async throws -> Response {
         try await service.discard(call.pathID("id", or: .notFound("job")), in: call.scope)
         return .noContent
     }

@@ -11,10 +11,6 @@ import Glibc
 
 /// Starts a node the way `kuvend serve` does: checks, opens, connects, and writes down the port.
 package enum Launch {
-    package struct Failure: Error, CustomStringConvertible {
-        package let description: String
-    }
-
     /// - Parameter visit: Runs beside the server once it listens, with its port; not on a node without the `http` role.
     package static func serve(
         _ settings: Settings,
@@ -83,15 +79,15 @@ package enum Launch {
     private static func check(_ database: any Database) async throws {
         if let postgres = database as? PostgresDatabase {
             let report = try await postgres.roleReport()
-            if let complaint = Doctor.complaint(about: report) { throw Failure(description: complaint) }
+            if let complaint = Doctor.complaint(about: report) { throw CommandError(complaint) }
             guard report.vectorVersion != nil else {
-                throw Failure(description: "pgvector is missing in this database; run `kuvend doctor`")
+                throw CommandError("pgvector is missing in this database; run `kuvend doctor`")
             }
         }
         let pending = try await Migrator(ProductSchema.migrations).pending(in: database)
         guard pending.isEmpty else {
-            throw Failure(
-                description: "the database needs \(pending.map(\.id).joined(separator: ", ")); run `kuvend migrate`"
+            throw CommandError(
+                "the database needs \(pending.map(\.id).joined(separator: ", ")); run `kuvend migrate`"
             )
         }
     }

@@ -25,8 +25,8 @@ package struct PlatformModule: Module {
     }
 
     package var endpoints: [Endpoint] {
-        JobRoutes(service: jobs).endpoints.endpoints
-            + SetAsideEventRoutes(events: SetAsideEvents(database: database)).endpoints.endpoints
+        JobRoutes(service: jobs).endpoints
+            + SetAsideEventRoutes(events: SetAsideEvents(database: database)).endpoints
     }
 
     package var purges: [Purge] {

@@ -14,10 +14,6 @@ import Musl
 
 /// The key from which all others are derived: tokens are signed and secrets are sealed with it.
 package enum SecretKeyFile {
-    package struct Failure: Error, CustomStringConvertible {
-        package let description: String
-    }
-
     /// Reads the key, or makes one where there is none; the file can be read by its owner only.
     package static func load(in directory: String) throws -> Secret { try load(in: directory, isRetry: false) }
 
@@ -25,7 +21,7 @@ package enum SecretKeyFile {
         let path = directory + "/secret.key"
         if let text = try? String(contentsOfFile: path, encoding: .utf8) {
             let key = text.filter { !$0.isWhitespace }
-            guard key.utf8.count >= 32 else { throw Failure(description: "\(path) does not hold a key") }
+            guard key.utf8.count >= 32 else { throw CommandError("\(path) does not hold a key") }
             return Secret(key)
         }
         let bytes = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
@@ -34,15 +30,15 @@ package enum SecretKeyFile {
         guard file >= 0 else {
             // Another process was faster: its key is the one that counts.
             if errno == EEXIST {
-                guard !isRetry else { throw Failure(description: "\(path) exists and cannot be read") }
+                guard !isRetry else { throw CommandError("\(path) exists and cannot be read") }
                 return try load(in: directory, isRetry: true)
             }
-            throw Failure(description: "\(path) cannot be written: \(String(cString: strerror(errno)))")
+            throw CommandError("\(path) cannot be written: \(String(cString: strerror(errno)))")
         }
         defer { close(file) }
         let line = Array((key + "\n").utf8)
         guard write(file, line, line.count) == line.count, fsync(file) == 0 else {
-            throw Failure(description: "\(path) cannot be written: \(String(cString: strerror(errno)))")
+            throw CommandError("\(path) cannot be written: \(String(cString: strerror(errno)))")
         }
         return Secret(key)
     }

@@ -37,22 +37,26 @@ struct SetAsideEventBody: ResponseBody {
 struct SetAsideEventRoutes: Sendable {
     let events: SetAsideEvents
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/set-aside-events", tag: "Jobs") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List events that were set aside",
-                "The newest 100, newest first: what a reader of the event feed, such as the audit log, failed to handle three "
-                    + "times while it went on with the others. Kept for 90 days.",
-                permission: .jobsRead,
-                answers: [.ok(.object([.required("data", .array(of: SetAsideEventBody.schema))]))],
-                use: list
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/set-aside-events",
+            tag: "Jobs",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List events that were set aside",
+                    "The newest 100, newest first: what a reader of the event feed, such as the audit log, failed to handle three "
+                        + "times while it went on with the others. Kept for 90 days.",
+                    permission: .jobsRead,
+                    responses: [.ok(.object([.required("data", .array(of: SetAsideEventBody.schema))]))],
+                    use: list
+                )
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         let events = try await events.list(in: call.scope)
         return .json { json in
             json.beginObject()

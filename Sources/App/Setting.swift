@@ -138,12 +138,15 @@ package struct Setting: Sendable {
         ] + Lane.all.map(slots)
 }
 
-/// A setting whose value does not make sense.
+/// Why the program cannot do what it was asked for, in a line for the person who asked.
 ///
-/// Says which, and never shows the value of a secret.
-package struct SettingError: Error, CustomStringConvertible {
+/// Holds no secret.
+package struct CommandError: Error, CustomStringConvertible {
     package let description: String
 
+    package init(_ description: String) { self.description = description }
+
+    /// A setting whose value does not make sense; that of a secret is not shown.
     init(_ setting: Setting, _ value: String, _ complaint: String) {
         let shown = setting.isSecret ? "its value" : "\"\(value.prefix(80))\""
         description = "\(setting.environmentName): \(shown) \(complaint)."

@@ -10,7 +10,7 @@ package import Web
 
 /// All settings of a node, read once: from flags, then the environment, then a file.
 package struct Settings: Sendable {
-    package enum Role: String, Sendable, CaseIterable {
+    package enum NodeRole: String, Sendable, CaseIterable {
         case http
         case worker
         case scheduler
@@ -28,7 +28,7 @@ package struct Settings: Sendable {
     package let databasePatience: Duration
     package let dataDirectory: String
     package let secretKey: Secret?
-    package let roles: Set<Role>
+    package let roles: Set<NodeRole>
     package let logLevel: Logger.Level
     package let portFile: String?
     package let languageModel: Provider?
@@ -55,7 +55,7 @@ package struct Settings: Sendable {
     /// - Parameters:
     ///   - flags: By the key of the setting; they win over the environment.
     ///   - file: A JSON file; the environment wins over it.
-    /// - Throws: `SettingError`, or what reading the file throws.
+    /// - Throws: `CommandError`, or what reading the file throws.
     package static func load(
         flags: [String: String] = [:],
         environment: [String: String],
@@ -104,22 +104,22 @@ package struct Settings: Sendable {
         databasePatience = .seconds(try values.integer(.databasePatience, in: 0...3_600))
         secretKey = try values.text(.secretKey).map { text in
             guard text.utf8.count >= 32 else {
-                throw SettingError(.secretKey, text, "must have at least 32 characters")
+                throw CommandError(.secretKey, text, "must have at least 32 characters")
             }
             return Secret(text)
         }
         roles = Set(
             try values.list(.roles).map { name in
-                guard let role = Role(rawValue: name) else {
-                    throw SettingError(.roles, name, "is not one of http, worker, scheduler")
+                guard let role = NodeRole(rawValue: name) else {
+                    throw CommandError(.roles, name, "is not one of http, worker, scheduler")
                 }
                 return role
             }
         )
-        guard !roles.isEmpty else { throw SettingError(.roles, "", "names no role") }
+        guard !roles.isEmpty else { throw CommandError(.roles, "", "names no role") }
         let level = values.text(.logLevel) ?? "info"
         guard let logLevel = Logger.Level(rawValue: level) else {
-            throw SettingError(.logLevel, level, "is not a log level")
+            throw CommandError(.logLevel, level, "is not a log level")
         }
         self.logLevel = logLevel
         portFile = values.text(.portFile)
@@ -137,7 +137,7 @@ package struct Settings: Sendable {
         web.port = try values.integer(.port, in: 0...65_535)
         web.publicURL = values.text(.publicURL) ?? Self.localURL(host: web.host, port: web.port)
         guard web.publicURL.hasPrefix("http://") || web.publicURL.hasPrefix("https://") else {
-            throw SettingError(.publicURL, web.publicURL, "does not begin with http:// or https://")
+            throw CommandError(.publicURL, web.publicURL, "does not begin with http:// or https://")
         }
         web.version = Version.current
         web.maximumConnections = try values.integer(.connections, in: 10...1_000_000)
@@ -150,12 +150,12 @@ package struct Settings: Sendable {
             web.authenticationRate = nil
             web.failedAuthenticationRate = nil
             web.readinessInterval = .zero
-        case let other: throw SettingError(.rateLimits, other ?? "", "is neither on nor off")
+        case let other: throw CommandError(.rateLimits, other ?? "", "is neither on nor off")
         }
         web.allowedOrigins = values.list(.allowedOrigins)
         web.trustedProxies = try values.list(.trustedProxies).map { text in
             guard let block = AddressBlock(text) else {
-                throw SettingError(.trustedProxies, text, "is no address and no block such as 10.0.0.0/8")
+                throw CommandError(.trustedProxies, text, "is no address and no block such as 10.0.0.0/8")
             }
             return block
         }
@@ -191,7 +191,7 @@ private struct Values {
     func integer(_ setting: Setting, in range: ClosedRange<Int>) throws -> Int {
         let text = value(setting) ?? ""
         guard let number = Int(text), range.contains(number) else {
-            throw SettingError(setting, text, "is not a whole number from \(range.lowerBound) to \(range.upperBound)")
+            throw CommandError(setting, text, "is not a whole number from \(range.lowerBound) to \(range.upperBound)")
         }
         return number
     }
@@ -200,22 +200,22 @@ private struct Values {
         guard let text = value(setting) else { return nil }
         if text.hasPrefix("sqlite:") {
             let path = String(text.dropFirst("sqlite:".count))
-            guard !path.isEmpty else { throw SettingError(setting, text, "names no file") }
+            guard !path.isEmpty else { throw CommandError(setting, text, "names no file") }
             return .sqlite(path: path.hasPrefix("//") ? String(path.dropFirst(2)) : path)
         }
         if text.hasPrefix("postgresql://") || text.hasPrefix("postgres://") {
             let url = Secret(text)
             guard PostgresConfiguration.canRead(url) else {
-                throw SettingError(setting, text, "is no URL of PostgreSQL")
+                throw CommandError(setting, text, "is no URL of PostgreSQL")
             }
             return .postgres(url)
         }
-        throw SettingError(setting, text, "begins with neither sqlite: nor postgresql://")
+        throw CommandError(setting, text, "begins with neither sqlite: nor postgresql://")
     }
 
     func provider(_ address: Setting, key: Setting, model: Setting) throws -> Settings.Provider? {
         guard let text = value(address) else { return nil }
-        guard let url = try? OutboundURL(text) else { throw SettingError(address, text, "is no http or https address") }
+        guard let url = try? OutboundURL(text) else { throw CommandError(address, text, "is no http or https address") }
         return Settings.Provider(
             baseURL: url,
             key: value(key).map(Secret.init),
@@ -228,9 +228,9 @@ private struct Values {
         do {
             return try ModelPrices(JSON(parsing: text))
         } catch let error as JSONError {
-            throw SettingError(.languageModelPrices, text, "is no JSON: \(error)")
-        } catch let error as ModelPrices.Flaw {
-            throw SettingError(.languageModelPrices, text, "cannot be used: \(error)")
+            throw CommandError(.languageModelPrices, text, "is no JSON: \(error)")
+        } catch let error as ModelPrices.Failure {
+            throw CommandError(.languageModelPrices, text, "cannot be used: \(error)")
         }
     }
 }

@@ -19,7 +19,7 @@ package struct AuditModule: Sendable {
     }
 
     package var endpoints: [Endpoint] {
-        AuditLogRoutes(database: database, actorKinds: actorKinds).endpoints.endpoints
+        AuditLogRoutes(database: database, actorKinds: actorKinds).endpoints
     }
 
     package var consumers: [any EventConsumer] {

@@ -15,7 +15,7 @@ final class ExpiringCache<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         fileprivate let removals: UInt64
     }
 
-    enum Lookup: Sendable {
+    enum CacheAnswer: Sendable {
         case found(Value)
         case ask(Ticket)
     }
@@ -39,7 +39,7 @@ final class ExpiringCache<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     /// - Parameter capacity: The most entries to keep, at least 2.
     init(capacity: Int) { self.capacity = max(2, capacity) }
 
-    func look(for key: Key, at now: Timestamp) -> Lookup {
+    func look(for key: Key, at now: Timestamp) -> CacheAnswer {
         state.withLock { state in
             let isYoung = state.young[key] != nil
             guard var entry = state.young[key] ?? state.old[key], now < entry.endsAt else {

@@ -26,9 +26,9 @@ package enum IdentityEvents {
     package static let organizationUpdated = organization("updated", "An organization was changed.")
     package static let organizationSuspended = organization(
         "suspended",
-        "The operator suspended an organization: nobody can act in it."
+        "The administrator suspended an organization: nobody can act in it."
     )
-    package static let organizationResumed = organization("resumed", "The operator lifted a suspension.")
+    package static let organizationResumed = organization("resumed", "The administrator lifted a suspension.")
     package static let organizationDeleted = organization(
         "deleted",
         "An organization was deleted; its rows are purged after the grace period."
@@ -39,7 +39,7 @@ package enum IdentityEvents {
     package static let userDeleted = user("deleted", "An account was deleted: it belonged to no organization any more.")
     package static let userPasswordChanged = user(
         "password_changed",
-        "A user changed their password and their other sessions ended, or the operator reset it and all did."
+        "A user changed their password and their other sessions ended, or the administrator reset it and all did."
     )
     package static let userSignedIn = session("signed_in", "A user signed in.")
     package static let userSignedOut = session("signed_out", "A user signed out.")
@@ -89,7 +89,7 @@ package enum IdentityEvents {
             "member.\(fact)",
             resource: "member",
             summary,
-            data: resource([.required("role", .choice(of: Role.self))]),
+            data: resource([.required("role", .choice(of: MemberRole.self))]),
             example: ["id": .string(id), "role": "admin"]
         )
     }
@@ -99,7 +99,7 @@ package enum IdentityEvents {
             "invitation.\(fact)",
             resource: "invitation",
             summary,
-            data: resource([.required("role", .choice(of: Role.self))]),
+            data: resource([.required("role", .choice(of: MemberRole.self))]),
             example: ["id": .string(id), "role": "member"]
         )
     }
@@ -143,7 +143,7 @@ extension Event {
         )
     }
 
-    static func member(_ type: EventType, _ user: ID<UserEntity>, _ role: Role, _ changes: JSON? = nil) -> Event {
+    static func member(_ type: EventType, _ user: ID<UserEntity>, _ role: MemberRole, _ changes: JSON? = nil) -> Event {
         Event(
             type,
             subject: user.description,

@@ -121,8 +121,8 @@ package struct IdentityModule: Sendable {
             SessionRoutes(service: sessions).endpoints, UserRoutes(service: users).endpoints,
             OrganizationRoutes(service: organizations).endpoints, MembershipRoutes(service: memberships).endpoints,
             APIKeyRoutes(service: apiKeys).endpoints,
-        ].flatMap(\.endpoints) + InvitationRoutes(service: invitations).endpoints
-            + OwnMembershipRoutes(service: memberships).endpoints.endpoints
+        ].flatMap(\.self) + InvitationRoutes(service: invitations).endpoints
+            + OwnMembershipRoutes(service: memberships).endpoints
     }
 
     /// What Web asks for each authenticated request.

@@ -38,7 +38,7 @@ package struct FieldError: Error, Sendable, Hashable {
 
 extension Schema {
     /// Who wrote the value: members that the server sets are refused in a request.
-    package enum Direction: Sendable, Hashable {
+    package enum Transfer: Sendable, Hashable {
         case request
         case response
     }
@@ -46,7 +46,7 @@ extension Schema {
     /// Everything that is wrong with a value, at most 100 things.
     ///
     /// - Parameter pointer: Where the value stands in what the caller sent.
-    package func validate(_ value: JSON, at pointer: String = "", as direction: Direction = .request) -> [FieldError] {
+    package func validate(_ value: JSON, at pointer: String = "", as direction: Transfer = .request) -> [FieldError] {
         var validator = Validator(base: pointer, direction: direction)
         validator.check(value, self)
         return validator.errors
@@ -60,7 +60,7 @@ extension Schema {
     package func validate(
         text: String,
         at pointer: String,
-        as direction: Direction = .request
+        as direction: Transfer = .request
     ) -> (value: JSON?, errors: [FieldError]) {
         switch form {
         case .named(_, let schema): return schema.validate(text: text, at: pointer, as: direction)
@@ -112,17 +112,17 @@ private struct Validator {
         case tooLarge = "too_large"
     }
 
-    enum Step {
+    enum PathStep {
         case key(String)
         case index(Int)
     }
 
     let base: String
-    let direction: Schema.Direction
-    var path: [Step] = []
+    let direction: Schema.Transfer
+    var path: [PathStep] = []
     var errors: [FieldError] = []
 
-    init(base: String, direction: Schema.Direction) {
+    init(base: String, direction: Schema.Transfer) {
         self.base = base
         self.direction = direction
     }
@@ -141,7 +141,7 @@ private struct Validator {
         errors.append(FieldError(pointer: pointer, code: code.rawValue, detail: detail))
     }
 
-    mutating func inside(_ step: Step, _ body: (inout Self) -> Void) {
+    mutating func inside(_ step: PathStep, _ body: (inout Self) -> Void) {
         guard !isFull else { return }
         path.append(step)
         body(&self)

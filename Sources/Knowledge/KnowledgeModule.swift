@@ -35,8 +35,8 @@ package struct KnowledgeModule: Sendable {
     }
 
     package var endpoints: [Endpoint] {
-        KnowledgeSourceRoutes(service: sources).endpoints.endpoints
-            + KnowledgeSearchRoutes(search: search).endpoints.endpoints
+        KnowledgeSourceRoutes(service: sources).endpoints
+            + KnowledgeSearchRoutes(search: search).endpoints
     }
 
     package func register(in registry: inout JobRegistry) {

@@ -46,7 +46,7 @@ package struct MessagingModule: Sendable {
             ChannelRoutes(service: channels).endpoints, ContactRoutes(service: contacts).endpoints,
             ConversationRoutes(service: conversations).endpoints,
             MessageRoutes(service: messages).endpoints,
-        ].flatMap(\.endpoints)
+        ].flatMap(\.self)
     }
 
     package static var events: [EventType] { MessagingEvents.all }

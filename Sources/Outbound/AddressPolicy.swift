@@ -49,7 +49,7 @@ package struct AddressPolicy: Sendable, Hashable {
         self.exceptions = exceptions
     }
 
-    /// https on its own port to public addresses.
+    /// Only `https` on its own port to public addresses.
     package static let strict = AddressPolicy()
 
     /// What speaks against a URL before its host is resolved.

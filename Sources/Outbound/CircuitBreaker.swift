@@ -45,7 +45,7 @@ package struct CircuitBreaker: Sendable, Hashable {
         fileprivate let caller: ID<OrganizationEntity>
     }
 
-    package enum Admission: Sendable, Hashable {
+    package enum CallDecision: Sendable, Hashable {
         case allowed(Permit)
         case refused(retryAfter: Duration)
     }
@@ -76,7 +76,7 @@ package struct CircuitBreaker: Sendable, Hashable {
     package mutating func admit(
         at now: ContinuousClock.Instant,
         of caller: ID<OrganizationEntity> = .zero
-    ) -> Admission {
+    ) -> CallDecision {
         switch state {
         case .closed:
             break

@@ -28,7 +28,7 @@ package struct OutboundHeaders: Sendable, ExpressibleByDictionaryLiteral {
 ///
 /// Its description shows the method and the origin, nothing that could be a secret.
 package struct OutboundRequest: Sendable {
-    package enum Method: String, Sendable {
+    package enum RequestMethod: String, Sendable {
         case get = "GET"
         case post = "POST"
         case put = "PUT"
@@ -39,7 +39,7 @@ package struct OutboundRequest: Sendable {
 
     /// A fixed word for metrics and logs: `openai`, `webhook`.
     package var provider: String
-    package var method: Method
+    package var method: RequestMethod
     package var url: OutboundURL
     package var headers: OutboundHeaders
     package var body: [UInt8]
@@ -56,7 +56,7 @@ package struct OutboundRequest: Sendable {
 
     package init(
         provider: String,
-        method: Method,
+        method: RequestMethod,
         url: OutboundURL,
         headers: OutboundHeaders = [:],
         body: [UInt8] = [],

@@ -5,13 +5,13 @@ import Synchronization
 ///
 /// An organization whose provider is slow fills its own slots and nobody else's.
 final class OutboundSlots: Sendable {
-    private struct Lane {
+    private struct OrganizationSlots {
         var taken = 0
         var waiting: [(id: UInt64, continuation: CheckedContinuation<Void, any Error>)] = []
     }
 
     private struct State {
-        var lanes: [ID<OrganizationEntity>: Lane] = [:]
+        var lanes: [ID<OrganizationEntity>: OrganizationSlots] = [:]
         var nextID: UInt64 = 0
     }
 
@@ -37,7 +37,7 @@ final class OutboundSlots: Sendable {
                 let result: Result<Void, any Error>? = state.withLock { state in
                     // The handler below runs after the task counts as cancelled: whoever comes second sees the other.
                     if Task.isCancelled { return .failure(CancellationError()) }
-                    var lane = state.lanes.removeValue(forKey: organization) ?? Lane()
+                    var lane = state.lanes.removeValue(forKey: organization) ?? OrganizationSlots()
                     defer { state.lanes[organization] = lane }
                     if lane.taken < limit {
                         lane.taken += 1

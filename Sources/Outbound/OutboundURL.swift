@@ -11,7 +11,7 @@ package struct OutboundURL: Sendable, Hashable, CustomStringConvertible {
         package var standardPort: Int { self == .http ? 80 : 443 }
     }
 
-    package enum Flaw: String, Error, Sendable, Hashable {
+    package enum Failure: String, Error, Sendable, Hashable {
         case tooLong = "too long"
         case scheme = "does not start with http:// or https://"
         case userInformation = "has a user name or password"
@@ -32,7 +32,7 @@ package struct OutboundURL: Sendable, Hashable, CustomStringConvertible {
     /// Without the question mark.
     package let query: String?
 
-    package init(_ text: String) throws(Flaw) {
+    package init(_ text: String) throws(Failure) {
         let bytes = Array(text.utf8)
         guard bytes.count <= Self.longest else { throw .tooLong }
         guard bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw .character }

@@ -36,11 +36,11 @@ struct ResetPassword: AsyncParsableCommand {
             var chosen: Secret?
             if passwordStdin {
                 guard let line = readLine(strippingNewline: true) else {
-                    throw OneLineError(description: "there is no password on standard input")
+                    throw CommandError("there is no password on standard input")
                 }
                 chosen = Secret(line)
             }
-            let password = try await Operator.resetPassword(of: email, to: chosen, settings, logger: logger)
+            let password = try await Administration.resetPassword(of: email, to: chosen, settings, logger: logger)
             say(chosen == nil ? password.exposed : "the password was changed")
         }
     }
@@ -69,7 +69,7 @@ struct Suspend: AsyncParsableCommand {
         let settings = try await common.settings(quiet: true)
         let logger = Telemetry.start(level: settings.logLevel)
         try await reportingErrors {
-            let isNew = try await Operator.suspend(slug, settings, logger: logger)
+            let isNew = try await Administration.suspend(slug, settings, logger: logger)
             say(isNew ? "suspended \(slug)" : "\(slug) was suspended already")
         }
     }
@@ -87,7 +87,7 @@ struct Resume: AsyncParsableCommand {
         let settings = try await common.settings(quiet: true)
         let logger = Telemetry.start(level: settings.logLevel)
         try await reportingErrors {
-            let isNew = try await Operator.resume(slug, settings, logger: logger)
+            let isNew = try await Administration.resume(slug, settings, logger: logger)
             say(isNew ? "resumed \(slug)" : "\(slug) was active already")
         }
     }

@@ -205,7 +205,7 @@ struct Backup: AsyncParsableCommand {
         let logger = Telemetry.start(level: settings.logLevel)
         try await reportingErrors {
             guard case .sqlite = settings.database else {
-                throw OneLineError(description: "only SQLite is copied by this command; use pg_dump for PostgreSQL")
+                throw CommandError("only SQLite is copied by this command; use pg_dump for PostgreSQL")
             }
             let database = try await Databases.open(settings.database, connections: 2, logger: logger)
             guard let sqlite = database as? SQLiteDatabase else { return }

@@ -60,11 +60,7 @@ enum Telemetry {
 
 extension CleanExit {
     /// One line that says what went wrong, and an exit code that is not zero.
-    static func failure(_ error: any Error) -> any Error { OneLineError(description: "\(error)") }
-}
-
-struct OneLineError: Error, CustomStringConvertible {
-    let description: String
+    static func failure(_ error: any Error) -> any Error { CommandError("\(error)") }
 }
 
 /// Runs the work of a command and turns whatever it throws into one clear line.
@@ -74,7 +70,7 @@ func reportingErrors(_ work: () async throws -> Void) async throws {
     } catch let exit as ExitCode {
         throw exit
     } catch {
-        throw OneLineError(description: "\(error)")
+        throw CommandError("\(error)")
     }
 }
 

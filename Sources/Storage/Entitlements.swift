@@ -18,14 +18,14 @@ package struct Meter: Sendable, Hashable, SQLBindable, ColumnDecodable {
 ///
 /// Billing makes the one value, App hands it to all.
 package struct Entitlements: Sendable {
-    package typealias Record =
+    package typealias Recorder =
         @Sendable (
             _ tx: any Transaction, _ scope: OrganizationScope, _ meter: Meter, _ quantity: Int64, _ now: Timestamp
         ) throws -> Void
 
-    private let record: Record
+    private let record: Recorder
 
-    package init(record: @escaping Record) { self.record = record }
+    package init(record: @escaping Recorder) { self.record = record }
 
     /// Counts a quantity; nothing is counted when the transaction does not commit, or when the quantity is not positive.
     package func count(

@@ -157,7 +157,7 @@ package struct Migrator: Sendable {
         """
 
     /// The statement at work, to be named if it fails.
-    private final class Place: Sendable {
+    private final class CurrentStatement: Sendable {
         let current = Mutex<(id: String, statement: Int)?>(nil)
     }
 
@@ -171,7 +171,7 @@ package struct Migrator: Sendable {
         isDry: Bool,
         progress: @escaping @Sendable (Migration) -> Void
     ) async throws -> [String] {
-        let place = Place()
+        let place = CurrentStatement()
         do {
             return try await database.migrate { tx in
                 let applied = try verifiedRecords(in: tx)

@@ -8,13 +8,13 @@ package import Kernel
 /// An interpolated value becomes a parameter, an interpolated ``SQL`` is composed in place, and a ``Fragment`` becomes
 /// the words of the database at hand.
 package struct SQL: Sendable, ExpressibleByStringInterpolation {
-    enum Part: Sendable {
+    enum Segment: Sendable {
         case text(String)
         case value(SQLValue)
         case fragment(Fragment)
     }
 
-    var parts: [Part]
+    var parts: [Segment]
 
     package init(stringLiteral value: String) { parts = value.isEmpty ? [] : [.text(value)] }
 
@@ -46,7 +46,7 @@ package struct SQL: Sendable, ExpressibleByStringInterpolation {
     }
 
     package struct StringInterpolation: StringInterpolationProtocol {
-        var parts: [Part] = []
+        var parts: [Segment] = []
 
         package init(literalCapacity: Int, interpolationCount: Int) {
             parts.reserveCapacity(interpolationCount * 2 + 1)

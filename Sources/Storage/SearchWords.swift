@@ -59,7 +59,7 @@ package struct SearchWords: Sendable {
     ]
 
     /// How words combine.
-    package enum Match: Sendable {
+    package enum Mode: Sendable {
         case all
         case any
     }
@@ -68,7 +68,7 @@ package struct SearchWords: Sendable {
     ///
     /// Words match as prefixes when they have at least `prefixLength` characters.
     package func fts5(
-        _ match: Match,
+        _ match: Mode,
         column: String,
         in scope: OrganizationScope,
         prefixLength: Int = 4
@@ -82,7 +82,7 @@ package struct SearchWords: Sendable {
     /// The condition for `@@`: the words, and the organization's own word that each row's vector holds.
     ///
     /// Words that are none to PostgreSQL's parser match nothing, rather than everything of the organization.
-    package func condition(_ match: Match, in scope: OrganizationScope) -> SQL {
+    package func condition(_ match: Mode, in scope: OrganizationScope) -> SQL {
         let organization = "o" + scope.id.description.filter { $0 != "-" }
         let query = tsquery(match)
         return """
@@ -92,7 +92,7 @@ package struct SearchWords: Sendable {
     }
 
     /// A query for `to_tsquery('simple', …)`, folded as the index is.
-    package func tsquery(_ match: Match, prefixLength: Int = 4) -> String {
+    package func tsquery(_ match: Mode, prefixLength: Int = 4) -> String {
         let terms = words.map { word in
             let folded = SearchFolding.fold(word)
             return folded.count >= prefixLength ? "'\(folded)':*" : "'\(folded)'"
@@ -132,7 +132,7 @@ extension Transaction {
     /// A condition on a table that has a full-text index (`Schema`): its rows hold the words, in the organization.
     package func matches(
         _ words: SearchWords,
-        _ match: SearchWords.Match,
+        _ match: SearchWords.Mode,
         in table: String,
         column: String,
         of scope: OrganizationScope

@@ -85,46 +85,50 @@ actor Readiness {
     }
 }
 
-/// What operators and their machines ask: `/healthz`, `/readyz` and `/metrics`.
+/// What administrators and their machines ask: `/healthz`, `/readyz` and `/metrics`.
 struct Operations: Sendable {
     let readiness: Readiness
     let metrics: PrometheusRegistry
     /// What `/metrics` asks for, if anything.
     let token: Secret?
 
-    @EndpointBuilder var endpoints: [Endpoint] {
-        EndpointGroup("", tag: "Operations") {
-            Endpoint.public(
-                .get,
-                "/healthz",
-                "Whether the process is alive",
-                answers: [],
-                rateLimit: .none,
-                listed: false,
-                use: alive
-            )
-            Endpoint.public(
-                .get,
-                "/readyz",
-                "Whether the server can do its work",
-                answers: [],
-                rateLimit: .none,
-                listed: false,
-                use: ready
-            )
-            Endpoint.public(
-                .get,
-                "/metrics",
-                "Metrics for Prometheus",
-                answers: [],
-                rateLimit: .none,
-                listed: false,
-                use: measure
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "",
+            tag: "Operations",
+            [
+                Endpoint.public(
+                    .get,
+                    "/healthz",
+                    "Whether the process is alive",
+                    responses: [],
+                    rateLimit: .none,
+                    listed: false,
+                    use: alive
+                ),
+                Endpoint.public(
+                    .get,
+                    "/readyz",
+                    "Whether the server can do its work",
+                    responses: [],
+                    rateLimit: .none,
+                    listed: false,
+                    use: ready
+                ),
+                Endpoint.public(
+                    .get,
+                    "/metrics",
+                    "Metrics for Prometheus",
+                    responses: [],
+                    rateLimit: .none,
+                    listed: false,
+                    use: measure
+                ),
+            ]
+        )
     }
 
-    private func alive(_ call: PublicCall) -> Reply {
+    private func alive(_ call: PublicCall) -> Response {
         .json { json in
             json.beginObject()
             json.key("status")
@@ -133,7 +137,7 @@ struct Operations: Sendable {
         }
     }
 
-    private func ready(_ call: PublicCall) async -> Reply {
+    private func ready(_ call: PublicCall) async -> Response {
         let results = await readiness.results()
         let isReady = results.allSatisfy(\.passes)
         return .json(status: isReady ? .ok : .serviceUnavailable) { json in
@@ -151,7 +155,7 @@ struct Operations: Sendable {
         }
     }
 
-    private func measure(_ call: PublicCall) throws(Problem) -> Reply {
+    private func measure(_ call: PublicCall) throws(Problem) -> Response {
         if let token, call.request.bearer.map({ isEqual($0, token) }) != true {
             throw Problem(.unauthorized, "auth.required", "The metrics ask for a bearer token of their own.")
         }

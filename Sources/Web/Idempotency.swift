@@ -12,11 +12,11 @@ package struct IdempotencyKeys: Sendable {
     /// How long an answer is kept.
     package static let retention = Duration.seconds(24 * 60 * 60)
 
-    enum Finding: Sendable {
+    enum Precedent: Sendable {
         /// The handler may run.
         case claimed(IdempotencyClaim)
         /// It has run before, and this was its answer.
-        case answered(Reply)
+        case answered(Response)
     }
 
     private let database: any Database
@@ -36,8 +36,12 @@ package struct IdempotencyKeys: Sendable {
     /// Claims a key for a request, or finds what an earlier request with it left.
     ///
     /// - Parameter hash: Of everything that makes the request what it is.
-    func claim(_ key: String, of principal: Principal, hash: String, from origin: RequestOrigin) async throws -> Finding
-    {
+    func claim(
+        _ key: String,
+        of principal: Principal,
+        hash: String,
+        from origin: RequestOrigin
+    ) async throws -> Precedent {
         let scope = OrganizationScope.authenticated(principal.organization, as: principal.actor, from: origin)
         let now = now()
         let claim = IdempotencyClaim(
@@ -49,13 +53,13 @@ package struct IdempotencyKeys: Sendable {
             try IdempotencyStore(tx: tx, scope: scope).claim(claim, hash: hash, at: now)
         }
         guard let record = found else { return .claimed(claim) }
-        return .answered(try record.reply(to: hash, at: now, box: box, place: Self.place(scope, claim)))
+        return .answered(try record.response(to: hash, at: now, box: box, place: Self.place(scope, claim)))
     }
 
     /// Keeps the answer of a claimed request, or gives the key back when the answer says nothing about the next try.
-    func finish(_ claim: IdempotencyClaim, in scope: OrganizationScope, with reply: Reply) async throws {
+    func finish(_ claim: IdempotencyClaim, in scope: OrganizationScope, with response: Response) async throws {
         let now = now()
-        let (kept, isStream) = reply.replayed
+        let (kept, isStream) = response.replayed
         let bytes: [UInt8] = if case .bytes(let buffer) = kept.content { Array(buffer.readableBytesView) } else { [] }
         let sealed = isStream ? nil : try box.seal(bytes, in: Self.place(scope, claim))
         try await database.write(scope) { tx in
@@ -112,11 +116,11 @@ package struct IdempotencyKeys: Sendable {
     }
 }
 
-extension Reply {
+extension Response {
     /// What a repeated request receives, and whether there is nothing to give because this is a stream.
-    fileprivate var replayed: (reply: Reply, isStream: Bool) {
+    fileprivate var replayed: (response: Response, isStream: Bool) {
         guard case .events(let stream) = content else { return (self, false) }
-        return stream.replay.map { ($0.reply, false) } ?? (self, true)
+        return stream.replay.map { ($0.response, false) } ?? (self, true)
     }
 }
 
@@ -155,7 +159,7 @@ struct IdempotencyRecord: RowDecodable, Sendable {
     }
 
     /// What a request is told that comes after the one that left this.
-    func reply(to hash: String, at now: Timestamp, box: SecretBox, place: String) throws -> Reply {
+    func response(to hash: String, at now: Timestamp, box: SecretBox, place: String) throws -> Response {
         guard self.hash == hash else {
             throw Problem(
                 .unprocessable,
@@ -185,7 +189,7 @@ struct IdempotencyRecord: RowDecodable, Sendable {
         }
         fields.append(HTTPField(name: .idempotencyReplayed, value: "true"))
         let bytes = ByteBuffer(bytes: try box.open(body, in: place))
-        return Reply(
+        return Response(
             HTTPResponse.Status(code: min(max(status, 200), 599)),
             headers: fields,
             content: bytes.readableBytes == 0 ? .none : .bytes(bytes)

@@ -15,11 +15,11 @@ package final class RateLimiter<Key: Hashable & Sendable>: Sendable {
     private let period: Int64
     private let interval: Int64
     private let capacity: Int
-    private let state = Mutex(Generations())
+    private let state = Mutex(BucketGenerations())
     private let now: @Sendable () -> ContinuousClock.Instant
     private let start: ContinuousClock.Instant
 
-    private struct Generations {
+    private struct BucketGenerations {
         var young: [Key: Int64] = [:]
         var old: [Key: Int64] = [:]
     }

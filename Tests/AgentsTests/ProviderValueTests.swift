@@ -288,7 +288,7 @@ struct ProviderPriceTests {
     )
     func badPrices(_ text: String) throws {
         let json = try JSON(parsing: text)
-        #expect(throws: ModelPrices.Flaw.self) { try ModelPrices(json) }
+        #expect(throws: ModelPrices.Failure.self) { try ModelPrices(json) }
     }
 
     @Test("a quarter of the bytes, rounded up", arguments: [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("ëëë", 2)])

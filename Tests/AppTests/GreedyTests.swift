@@ -70,7 +70,7 @@ struct GreedyTests {
             // All have sent a first piece.
             simulator.hold(after: 1)
             let owner = try await app.signUp()
-            var asked: [(crowd: Crowd, conversations: [Conversation.Identifier])] = []
+            var asked: [(crowd: Crowd, conversations: [ID<ConversationEntity>])] = []
             for number in 1...31 {
                 let crowd = try await app.crowd("Organization \(number)", of: owner)
                 asked.append((crowd, try await app.ask(8, in: crowd)))
@@ -121,7 +121,7 @@ private func withModel(
 /// An organization with an agent, and a conversation of which others are copies.
 private struct Crowd: Sendable {
     let scope: OrganizationScope
-    let pattern: Conversation.Identifier
+    let pattern: ID<ConversationEntity>
 }
 
 extension TestApp {
@@ -146,9 +146,9 @@ extension TestApp {
 
     /// Makes so many answers due in one transaction, each in a conversation of its own.
     @discardableResult
-    fileprivate func ask(_ count: Int, in crowd: Crowd) async throws -> [Conversation.Identifier] {
+    fileprivate func ask(_ count: Int, in crowd: Crowd) async throws -> [ID<ConversationEntity>] {
         let (scope, now) = (crowd.scope, Timestamp.now())
-        let ids = (0..<count).map { _ in Conversation.Identifier() }
+        let ids = (0..<count).map { _ in ID<ConversationEntity>() }
         try await node.database.write(scope) { tx in
             for id in ids {
                 try tx.run(
@@ -171,7 +171,7 @@ extension TestApp {
     }
 
     /// What was said in a conversation, oldest first; nil while an answer is due.
-    fileprivate func messagesAtRest(_ id: Conversation.Identifier, of crowd: Crowd) async throws -> [Message]? {
+    fileprivate func messagesAtRest(_ id: ID<ConversationEntity>, of crowd: Crowd) async throws -> [Message]? {
         let scope = crowd.scope
         return try await node.database.read(scope) { tx in
             let conversation = try ConversationStore(tx: tx, scope: scope).find(id)

@@ -137,7 +137,7 @@ final class ServerProcess: Sendable {
     /// `kill -9`.
     func kill() { signal(SIGKILL) }
 
-    /// What an operator's system sends to stop it.
+    /// What an administrator's system sends to stop it.
     func terminate() { signal(SIGTERM) }
 
     private func signal(_ number: Int32) {

@@ -24,7 +24,7 @@ struct SettingsTests {
         let longer = try await Settings.load(environment: ["KUVEND_LLM_START_TIMEOUT": "300"])
         #expect(longer.modelStartTimeout == .seconds(300))
         for text in ["4", "601", "a minute"] {
-            await #expect(throws: SettingError.self) {
+            await #expect(throws: CommandError.self) {
                 _ = try await Settings.load(environment: ["KUVEND_LLM_START_TIMEOUT": text])
             }
         }

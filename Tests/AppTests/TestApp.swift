@@ -223,7 +223,7 @@ func withApp<Value: Sendable>(
     var settings = ["KUVEND_PORT": "0", "KUVEND_ROLES": roles, "KUVEND_RATE_LIMITS": "off"]
     settings.merge(environment) { $1 }
     var loaded = try await Settings.load(environment: settings)
-    loaded.web.verifiesAnswers = true
+    loaded.web.verifiesResponses = true
     var logger = Logger(label: "test")
     logger.logLevel = .error
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)

@@ -344,7 +344,7 @@ import Web
                 in: ownScope
             )
             let (key, keyScope) = try await node.call(token.secret)
-            for role in Role.allCases {
+            for role in MemberRole.allCases {
                 #expect(
                     try await code {
                         try await memberships.add(

@@ -79,7 +79,7 @@ struct Node: Sendable {
         return (principal, .authenticated(principal.organization, as: principal.actor, from: Self.origin))
     }
 
-    func add(_ name: String, as role: Role, by owner: SignedIn) async throws -> Member {
+    func add(_ name: String, as role: MemberRole, by owner: SignedIn) async throws -> Member {
         let (principal, scope) = try await call(owner.accessToken)
         return try await identity.memberships.add(
             NewMember(email: "\(name)@example.com", name: name, role: role, password: Self.password),
@@ -88,7 +88,7 @@ struct Node: Sendable {
         )
     }
 
-    func invite(_ name: String, as role: Role, by owner: SignedIn) async throws -> Secret {
+    func invite(_ name: String, as role: MemberRole, by owner: SignedIn) async throws -> Secret {
         let (principal, scope) = try await call(owner.accessToken)
         let new = NewInvitation(email: "\(name)@example.com", role: role)
         return try await identity.invitations.invite(new, by: principal, in: scope).code.secret
@@ -96,7 +96,7 @@ struct Node: Sendable {
 
     /// Makes an account that exists a member of another organization.
     @discardableResult
-    func bring(_ name: String, as role: Role, to owner: SignedIn) async throws -> Belonging {
+    func bring(_ name: String, as role: MemberRole, to owner: SignedIn) async throws -> Belonging {
         let code = try await invite(name, as: role, by: owner)
         let principal = try await principal(try await logIn(name).accessToken)
         return try await identity.invitations.accept(code, by: principal, from: Self.origin)

@@ -47,13 +47,13 @@ import Web
     @Test(
         "who may decide about whom",
         arguments: [
-            (Role.owner, true, [Role.owner, .admin, .member]), (.admin, true, [.admin, .member]),
+            (MemberRole.owner, true, [MemberRole.owner, .admin, .member]), (.admin, true, [.admin, .member]),
             (.member, true, [.member]), (.owner, false, [.admin, .member]), (.admin, false, [.admin, .member]),
         ]
     )
-    func authority(role: Role, isPerson: Bool, expected: [Role]) {
+    func authority(role: MemberRole, isPerson: Bool, expected: [MemberRole]) {
         let authority = Authority(permissions: testRoles.permissions(of: role), isPerson: isPerson, testRoles)
-        #expect(Role.allCases.filter(authority.covers) == expected)
+        #expect(MemberRole.allCases.filter(authority.covers) == expected)
     }
 }
 
@@ -359,7 +359,7 @@ import Web
         Belonging(
             role: .member,
             joinedAt: Timestamp(milliseconds: 0),
-            organization: Belonging.Outline(
+            organization: Belonging.OrganizationOutline(
                 id: organization.id,
                 name: organization.name,
                 slug: organization.slug,

@@ -14,7 +14,7 @@ struct AnsweringTests {
         case abandoned, abandonedAnew, abandonedWhileAsked
 
         /// A new kind of event has to be added above, and to the table.
-        init(_ event: Answering.Event) {
+        init(_ event: Answering.Occurrence) {
             switch event {
             case .asked: self = .asked
             case .takenOver: self = .takenOver
@@ -81,7 +81,7 @@ struct AnsweringTests {
         }
     }
 
-    private func event(_ kind: Kind, epoch: Int64) -> Answering.Event {
+    private func event(_ kind: Kind, epoch: Int64) -> Answering.Occurrence {
         let (question, newer, answer) = (Self.question, Self.newer, Self.answer)
         return switch kind {
         case .asked: .asked
@@ -107,7 +107,7 @@ struct AnsweringTests {
 
     private func answering(in state: Answering.State) throws -> Answering {
         var answering = Answering()
-        func apply(_ event: Answering.Event) throws { _ = try answering.apply(event) }
+        func apply(_ event: Answering.Occurrence) throws { _ = try answering.apply(event) }
         if state != .idle { try apply(.asked) }
         switch state {
         case .idle, .queued: break
@@ -217,7 +217,7 @@ struct AnsweringTests {
 
         /// - Returns: Whether anything followed.
         @discardableResult
-        mutating func apply(_ event: Answering.Event) throws -> Bool {
+        mutating func apply(_ event: Answering.Occurrence) throws -> Bool {
             let effects = try answering.apply(event)
             for case .request(let isAnew) in effects where job == .none { job = .waiting(attempt: 1, isAnew: isAnew) }
             if case .running(let attempt, let isAnew, .some) = job {
@@ -271,7 +271,12 @@ struct AnsweringTests {
                 }
                 job = .none
                 do {
-                    let failure = Answering.Event.failed(epoch: epoch, attempt: attempt, reason: "why", newest: newest)
+                    let failure = Answering.Occurrence.failed(
+                        epoch: epoch,
+                        attempt: attempt,
+                        reason: "why",
+                        newest: newest
+                    )
                     if try !apply(failure) { abandoned.append(isAnew) }
                 } catch is Answering.Superseded {
                     if isAgents { try apply(.gaveWay) }

@@ -147,7 +147,7 @@ struct OutboundPolicyTests {
     @Test(
         "URLs that are refused",
         arguments: [
-            ("", OutboundURL.Flaw.scheme), ("example.com", .scheme), ("ftp://example.com", .scheme),
+            ("", OutboundURL.Failure.scheme), ("example.com", .scheme), ("ftp://example.com", .scheme),
             ("https:/x", .scheme),
             ("file:///etc/passwd", .scheme), ("http+unix://%2Ftmp/x", .scheme), ("https://", .host),
             ("https:///x", .host),
@@ -164,9 +164,9 @@ struct OutboundPolicyTests {
             ("https://example.com#@x", .fragment),
             ("https://" + String(repeating: "a", count: 64) + ".com/", .host),
             ("https://example.com/" + String(repeating: "a", count: 2_048), .tooLong),
-        ] as [(String, OutboundURL.Flaw)]
+        ] as [(String, OutboundURL.Failure)]
     )
-    func badURLs(_ text: String, _ flaw: OutboundURL.Flaw) {
+    func badURLs(_ text: String, _ flaw: OutboundURL.Failure) {
         #expect(throws: flaw) { try OutboundURL(text) }
     }
 

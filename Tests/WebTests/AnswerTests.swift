@@ -9,29 +9,29 @@ private struct PrivateError: Error { let secret = "hunter2" }
 @Suite("Answers")
 struct AnswerTests {
     private func server(
-        _ reply: @escaping @Sendable (OrganizationCall) async throws -> Reply,
+        _ response: @escaping @Sendable (OrganizationCall) async throws -> Response,
         verifies: Bool = false,
         _ body: (TestServer) async throws -> Void
     ) async throws {
-        try await withServer(Things(create: reply).endpoints, configure: { $0.verifiesAnswers = verifies }, body)
+        try await withServer(Things(create: response).endpoints, configure: { $0.verifiesResponses = verifies }, body)
     }
 
     @Test("a problem is a problem document with its headers")
     func problem() async throws {
         try await server({ _ in throw Problem(.conflict, "thing.busy", "It is busy.", retryAfterSeconds: 3) }) {
             server in
-            let reply = try await server.send(
+            let response = try await server.send(
                 "POST",
                 "/api/v1/things",
                 #"{"name": "a"}"#,
                 headers: [("X-Request-Id", "abc-1_2.3")]
             )
-            #expect(reply.status == 409)
-            #expect(reply.header("Retry-After") == "3")
-            #expect(reply.header("Cache-Control") == "no-store")
-            #expect(reply.header("X-Request-Id") == "abc-1_2.3")
+            #expect(response.status == 409)
+            #expect(response.header("Retry-After") == "3")
+            #expect(response.header("Cache-Control") == "no-store")
+            #expect(response.header("X-Request-Id") == "abc-1_2.3")
             #expect(
-                try reply.json == [
+                try response.json == [
                     "type": "/docs#problem-thing.busy", "title": "Conflict", "status": 409, "detail": "It is busy.",
                     "code": "thing.busy", "request_id": "abc-1_2.3",
                 ]
@@ -42,16 +42,16 @@ struct AnswerTests {
     @Test("any other error is an internal problem, logged by its type only")
     func internalError() async throws {
         try await server({ _ in throw PrivateError() }) { server in
-            let reply = try await server.post("/api/v1/things", #"{"name": "a"}"#)
-            #expect(reply.status == 500)
-            #expect(reply.code == "internal")
-            #expect(!reply.text.contains("hunter2"))
+            let response = try await server.post("/api/v1/things", #"{"name": "a"}"#)
+            #expect(response.status == 500)
+            #expect(response.code == "internal")
+            #expect(!response.text.contains("hunter2"))
             #expect(server.logs.text.contains("PrivateError"))
             #expect(!server.logs.text.contains("hunter2"))
         }
         try await server({ _ in throw StorageError.database(code: "XX000", message: "hunter2") }) { server in
-            let reply = try await server.post("/api/v1/things", #"{"name": "a"}"#)
-            #expect(reply.status == 500)
+            let response = try await server.post("/api/v1/things", #"{"name": "a"}"#)
+            #expect(response.status == 500)
             #expect(server.logs.text.contains("XX000"))
             #expect(!server.logs.text.contains("hunter2"))
         }
@@ -63,8 +63,8 @@ struct AnswerTests {
     )
     func requestIDs(_ id: String) async throws {
         try await withServer([]) { server in
-            let reply = try await server.get("/healthz", headers: [("X-Request-Id", id)])
-            let own = try #require(reply.header("X-Request-Id"))
+            let response = try await server.get("/healthz", headers: [("X-Request-Id", id)])
+            let own = try #require(response.header("X-Request-Id"))
             #expect(own != id)
             #expect(ID<Self>(own) != nil)
         }
@@ -75,11 +75,11 @@ struct AnswerTests {
         try await withServer([]) { server in
             for path in ["/healthz", "/nothing", "/docs"] {
                 let begin = Date()
-                let reply = try await server.get(path)
-                #expect(reply.header("X-Content-Type-Options") == "nosniff")
-                #expect(reply.header("Referrer-Policy") == "no-referrer")
-                #expect(reply.header("X-Frame-Options") == "DENY")
-                let date = try #require(reply.header("Date"))
+                let response = try await server.get(path)
+                #expect(response.header("X-Content-Type-Options") == "nosniff")
+                #expect(response.header("Referrer-Policy") == "no-referrer")
+                #expect(response.header("X-Frame-Options") == "DENY")
+                let date = try #require(response.header("Date"))
                 let formatter = DateFormatter()
                 formatter.locale = Locale(identifier: "en_US_POSIX")
                 formatter.timeZone = TimeZone(identifier: "GMT")
@@ -98,18 +98,18 @@ struct AnswerTests {
             let tag = try #require(try await server.get(path).header("ETag"))
             #expect(tag == "\"18bcfe56800\"")
             for known in [tag, "W/\(tag)", "\"x\", \(tag)", "*"] {
-                let reply = try await server.get(path, headers: [("If-None-Match", known)])
-                #expect(reply.status == 304)
-                #expect(reply.bytes.isEmpty)
-                #expect(reply.header("ETag") == tag)
+                let response = try await server.get(path, headers: [("If-None-Match", known)])
+                #expect(response.status == 304)
+                #expect(response.bytes.isEmpty)
+                #expect(response.header("ETag") == tag)
             }
             #expect(try await server.get(path, headers: [("If-None-Match", "\"x\"")]).status == 200)
             for (condition, status) in [
                 (tag, 200), ("*", 200), ("\"x\", \(tag)", 200), ("\"x\"", 412), ("W/\(tag)", 412),
             ] {
-                let reply = try await server.send("PATCH", path, "{}", headers: [("If-Match", condition)])
-                #expect(reply.status == status, "\(condition)")
-                #expect(reply.header("ETag") == tag)
+                let response = try await server.send("PATCH", path, "{}", headers: [("If-Match", condition)])
+                #expect(response.status == status, "\(condition)")
+                #expect(response.header("ETag") == tag)
             }
             #expect(try await server.send("PATCH", path, "{}").status == 200)
             let malformed = try await server.send("PATCH", path, "{}", headers: [("If-Match", "x")])
@@ -124,15 +124,15 @@ struct AnswerTests {
             #expect(plain.header("Content-Encoding") == nil)
             #expect(plain.header("Vary") == "Accept-Encoding")
             for accept in ["gzip", "br;q=1, gzip;q=0.5", "*"] {
-                let reply = try await server.get("/api/v1/things?limit=100", headers: [("Accept-Encoding", accept)])
-                #expect(reply.header("Content-Encoding") == "gzip")
-                #expect(reply.bytes.starts(with: [0x1F, 0x8B]))
-                #expect(reply.bytes.count * 4 < plain.bytes.count)
-                #expect(try gunzip(reply.bytes) == plain.bytes)
+                let response = try await server.get("/api/v1/things?limit=100", headers: [("Accept-Encoding", accept)])
+                #expect(response.header("Content-Encoding") == "gzip")
+                #expect(response.bytes.starts(with: [0x1F, 0x8B]))
+                #expect(response.bytes.count * 4 < plain.bytes.count)
+                #expect(try gunzip(response.bytes) == plain.bytes)
             }
             for accept in ["gzip;q=0", "identity", "*;q=0"] {
-                let reply = try await server.get("/api/v1/things?limit=100", headers: [("Accept-Encoding", accept)])
-                #expect(reply.header("Content-Encoding") == nil)
+                let response = try await server.get("/api/v1/things?limit=100", headers: [("Accept-Encoding", accept)])
+                #expect(response.header("Content-Encoding") == nil)
             }
             let small = try await server.get("/api/v1/things?limit=1", headers: [("Accept-Encoding", "gzip")])
             #expect(small.header("Content-Encoding") == nil)
@@ -155,14 +155,14 @@ struct AnswerTests {
     @Test("an undeclared answer is found out in tests")
     func verification() async throws {
         try await server({ _ in .json { $0.value("no thing") } }, verifies: true) { server in
-            let reply = try await server.post("/api/v1/things", #"{"name": "a"}"#)
-            #expect(reply.code == "internal.undeclared_answer")
+            let response = try await server.post("/api/v1/things", #"{"name": "a"}"#)
+            #expect(response.code == "internal.undeclared_answer")
         }
         try await server({ _ in .created(ThingBody(id: ID(), name: "", updatedAt: .now()), at: "/x") }, verifies: true)
         { server in
-            let reply = try await server.post("/api/v1/things", #"{"name": "a"}"#)
-            #expect(reply.code == "internal.undeclared_answer")
-            #expect(try reply.json["detail"]?.string?.contains("/name") == true)
+            let response = try await server.post("/api/v1/things", #"{"name": "a"}"#)
+            #expect(response.code == "internal.undeclared_answer")
+            #expect(try response.json["detail"]?.string?.contains("/name") == true)
         }
     }
 
@@ -170,16 +170,16 @@ struct AnswerTests {
     func cors() async throws {
         let preflight = [("Origin", "https://app.example.com"), ("Access-Control-Request-Method", "POST")]
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.send("OPTIONS", "/api/v1/things", token: nil, headers: preflight)
-            #expect(reply.header("Access-Control-Allow-Origin") == nil)
+            let response = try await server.send("OPTIONS", "/api/v1/things", token: nil, headers: preflight)
+            #expect(response.header("Access-Control-Allow-Origin") == nil)
         }
         try await withServer(Things().endpoints, configure: { $0.allowedOrigins = ["https://app.example.com"] }) {
             server in
-            let reply = try await server.send("OPTIONS", "/api/v1/things", token: nil, headers: preflight)
-            #expect(reply.status == 204)
-            #expect(reply.header("Access-Control-Allow-Origin") == "https://app.example.com")
-            #expect(reply.header("Access-Control-Allow-Methods") == "GET, POST")
-            #expect(reply.header("Access-Control-Allow-Headers")?.contains("Idempotency-Key") == true)
+            let response = try await server.send("OPTIONS", "/api/v1/things", token: nil, headers: preflight)
+            #expect(response.status == 204)
+            #expect(response.header("Access-Control-Allow-Origin") == "https://app.example.com")
+            #expect(response.header("Access-Control-Allow-Methods") == "GET, POST")
+            #expect(response.header("Access-Control-Allow-Headers")?.contains("Idempotency-Key") == true)
             let get = try await server.get("/api/v1/things?limit=1", headers: [("Origin", "https://app.example.com")])
             #expect(get.header("Access-Control-Allow-Origin") == "https://app.example.com")
             let stranger = try await server.get("/api/v1/things?limit=1", headers: [("Origin", "https://evil.example")])

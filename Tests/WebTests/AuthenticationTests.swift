@@ -10,24 +10,24 @@ struct AuthenticationTests {
     )
     func missing(header: String?) async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.get(
+            let response = try await server.get(
                 "/api/v1/things?nonsense=1",
                 token: nil,
                 headers: header.map { [("Authorization", $0)] } ?? []
             )
-            #expect(reply.status == 401)
-            #expect(reply.code == "auth.required")
-            #expect(reply.header("WWW-Authenticate") == "Bearer")
+            #expect(response.status == 401)
+            #expect(response.code == "auth.required")
+            #expect(response.header("WWW-Authenticate") == "Bearer")
         }
     }
 
     @Test("a token that is not good is 401")
     func invalid() async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.get("/api/v1/things", token: "bad")
-            #expect(reply.status == 401)
-            #expect(reply.code == "auth.invalid_token")
-            #expect(reply.header("WWW-Authenticate") == "Bearer error=\"invalid_token\"")
+            let response = try await server.get("/api/v1/things", token: "bad")
+            #expect(response.status == 401)
+            #expect(response.code == "auth.invalid_token")
+            #expect(response.header("WWW-Authenticate") == "Bearer error=\"invalid_token\"")
             #expect(
                 try await server.get("/api/v1/things", token: nil, headers: [("Authorization", "bEARER good")]).status
                     == 200
@@ -39,10 +39,10 @@ struct AuthenticationTests {
     func forbidden() async throws {
         try await withServer(Things().endpoints) { server in
             #expect(try await server.get("/api/v1/things", token: "reader").status == 200)
-            let reply = try await server.post("/api/v1/things", "{}", token: "reader")
-            #expect(reply.status == 403)
-            #expect(reply.code == "auth.forbidden")
-            #expect(try reply.json["detail"]?.string?.contains("channels:write") == true)
+            let response = try await server.post("/api/v1/things", "{}", token: "reader")
+            #expect(response.status == 403)
+            #expect(response.code == "auth.forbidden")
+            #expect(try response.json["detail"]?.string?.contains("channels:write") == true)
         }
     }
 }

@@ -51,7 +51,7 @@ struct BodyBudgetTests {
             "Upload",
             permission: nil,
             upload: ["text/plain"],
-            answers: [.noContent]
+            responses: [.noContent]
         ) { call in
             guard call.upload.readableBytes == 900 else { return .noContent }
             started.open()
@@ -88,13 +88,13 @@ struct BodyBudgetTests {
         let mayEnd = Gate()
         let (orders, order) = AsyncStream.makeStream(of: String.self)
         let endpoints = [
-            Endpoint.public(.get, "/first", "Wait", answers: [.noContent]) { _ in
+            Endpoint.public(.get, "/first", "Wait", responses: [.noContent]) { _ in
                 started.open()
                 try await mayEnd.pass()
                 order.yield("first")
                 return .noContent
             },
-            Endpoint.public(.get, "/second", "Follow", answers: [.noContent]) { _ in
+            Endpoint.public(.get, "/second", "Follow", responses: [.noContent]) { _ in
                 order.yield("second")
                 order.finish()
                 return .noContent

@@ -7,9 +7,9 @@ struct DescriptionTests {
     @Test("OpenAPI says what the server does")
     func openAPI() async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.get("/api/v1/openapi.json", token: nil)
-            #expect(reply.status == 200)
-            let document = try reply.json
+            let response = try await server.get("/api/v1/openapi.json", token: nil)
+            #expect(response.status == 200)
+            let document = try response.json
             #expect(document["openapi"]?.string == "3.1.0")
             let paths = try #require(document["paths"]?.object)
             #expect(

@@ -29,7 +29,7 @@ struct EventLoopTests {
         let started = Gate()
         let isAnswered = DispatchSemaphore(value: 0)
         let endpoints = [
-            Endpoint.public(.get, "/long", "Compute", answers: [.ok(.any)]) { _ in
+            Endpoint.public(.get, "/long", "Compute", responses: [.ok(.any)]) { _ in
                 let wasAnswered = await offEventLoop {
                     started.open()
                     // Blocks its thread, as a long computation does; the deadline only keeps a failure from hanging.
@@ -37,7 +37,7 @@ struct EventLoopTests {
                 }
                 return .json { $0.value(wasAnswered) }
             },
-            Endpoint.public(.get, "/short", "Answer", answers: [.noContent]) { _ in .noContent },
+            Endpoint.public(.get, "/short", "Answer", responses: [.noContent]) { _ in .noContent },
         ]
         try await withServer(endpoints, eventLoopGroup: group) { server async throws in
             async let long = server.get("/long")
@@ -58,7 +58,7 @@ struct EventLoopTests {
             "Echo",
             permission: nil,
             body: text,
-            answers: [.ok(text)]
+            responses: [.ok(text)]
         ) { call in
             .json { json in
                 json.beginObject()
@@ -69,9 +69,9 @@ struct EventLoopTests {
         }
         try await withServer([echo]) { server in
             let body = #"{"text":"\#(String(repeating: "a", count: size))"}"#
-            let reply = try await server.post("/echo", body)
-            #expect(reply.status == (size > 150_000 ? 400 : 200))
-            if size > 150_000 { #expect(reply.errors == ["/text too_long"]) } else { #expect(reply.text == body) }
+            let response = try await server.post("/echo", body)
+            #expect(response.status == (size > 150_000 ? 400 : 200))
+            if size > 150_000 { #expect(response.errors == ["/text too_long"]) } else { #expect(response.text == body) }
             let packed = try await server.send("POST", "/echo", body, headers: [("Accept-Encoding", "gzip")])
             if size == 10_000 {
                 #expect(packed.header("Content-Encoding") == "gzip")

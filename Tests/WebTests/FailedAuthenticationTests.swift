@@ -70,13 +70,13 @@ struct FailedAuthenticationTests {
         let clock = InstantClock()
         let failures = FailedAuthentications(.init(2, per: .seconds(60)), capacity: 10, now: { clock.now })
         let address = ClientAddress(high: 1, low: 0)
-        let attempt = FailedAuthentications.Attempt(Secret("a"), from: address)
-        let other = FailedAuthentications.Attempt(Secret("b"), from: address)
+        let attempt = FailedAuthentications.CredentialAttempt(Secret("a"), from: address)
+        let other = FailedAuthentications.CredentialAttempt(Secret("b"), from: address)
         #expect(!failures.knows(attempt))
         failures.succeeded(attempt)
         #expect(failures.knows(attempt))
         #expect(!failures.knows(other))
-        #expect(!failures.knows(FailedAuthentications.Attempt(Secret("a"), from: nil)))
+        #expect(!failures.knows(FailedAuthentications.CredentialAttempt(Secret("a"), from: nil)))
         #expect(failures.secondsToWait(other) == nil)
         failures.failed(other)
         #expect(failures.secondsToWait(other) == nil)
@@ -86,10 +86,10 @@ struct FailedAuthenticationTests {
         clock.advance(by: .seconds(30))
         #expect(failures.secondsToWait(attempt) == nil)
         for number in 0..<1_000 {
-            failures.succeeded(FailedAuthentications.Attempt(Secret("\(number)"), from: address))
+            failures.succeeded(FailedAuthentications.CredentialAttempt(Secret("\(number)"), from: address))
         }
         #expect(failures.count <= 10)
-        #expect(failures.knows(FailedAuthentications.Attempt(Secret("999"), from: address)))
+        #expect(failures.knows(FailedAuthentications.CredentialAttempt(Secret("999"), from: address)))
     }
 
     @Test("all callers of an organization share a bucket, which is nobody else's")
@@ -102,9 +102,9 @@ struct FailedAuthenticationTests {
             }
         ) { server in
             for token in ["good", "reader", "good"] {
-                let reply = try await server.get(path, token: token)
-                #expect(reply.status == 200)
-                #expect(reply.header("RateLimit-Limit") == "100")
+                let response = try await server.get(path, token: token)
+                #expect(response.status == 200)
+                #expect(response.header("RateLimit-Limit") == "100")
             }
             let refused = try await server.get(path, token: "reader")
             #expect(refused.status == 429)

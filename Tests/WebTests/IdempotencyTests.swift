@@ -14,9 +14,9 @@ struct IdempotencyTests {
         let database: any Database
         let runs = Mutex(0)
         let time = Mutex(Timestamp.now())
-        let answer: @Sendable (_ run: Int, OrganizationCall) async throws -> Reply
+        let answer: @Sendable (_ run: Int, OrganizationCall) async throws -> Response
 
-        init(_ database: any Database, answer: @escaping @Sendable (Int, OrganizationCall) async throws -> Reply) {
+        init(_ database: any Database, answer: @escaping @Sendable (Int, OrganizationCall) async throws -> Response) {
             self.database = database
             self.answer = answer
         }
@@ -25,7 +25,7 @@ struct IdempotencyTests {
 
         func advance(by duration: Duration) { time.withLock { $0 = $0 + duration } }
 
-        func create(_ call: OrganizationCall) async throws -> Reply {
+        func create(_ call: OrganizationCall) async throws -> Response {
             let run = runs.withLock { runs in
                 runs += 1
                 return runs
@@ -54,7 +54,7 @@ struct IdempotencyTests {
         }
     }
 
-    private static func created(_ name: String) -> Reply {
+    private static func created(_ name: String) -> Response {
         .created(
             ThingBody(id: ThingBody.sample.id, name: name, updatedAt: ThingBody.sample.updatedAt),
             at: "/api/v1/things/1",
@@ -64,7 +64,7 @@ struct IdempotencyTests {
 
     private func withProbe(
         on kind: TestDatabase.Kind,
-        answer: @escaping @Sendable (Probe, Int, OrganizationCall) async throws -> Reply,
+        answer: @escaping @Sendable (Probe, Int, OrganizationCall) async throws -> Response,
         _ body: (TestServer, Probe, IdempotencyKeys) async throws -> Void
     ) async throws {
         try await withDatabase(on: kind, migrations: ProductSchema.migrations) { database in
@@ -137,23 +137,23 @@ struct IdempotencyTests {
     @Test("keys must be modest", arguments: ["", "a b", "ä", String(repeating: "k", count: 256)])
     func badKeys(_ key: String) async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.post(path, body, key: key)
-            #expect(reply.status == 400)
-            #expect(reply.errors == ["Idempotency-Key format"])
+            let response = try await server.post(path, body, key: key)
+            #expect(response.status == 400)
+            #expect(response.errors == ["Idempotency-Key format"])
         }
     }
 
     @Test("where nobody is authenticated a key is refused, and where repeating does no harm it is not read")
     func notOffered() async throws {
         let endpoints = [
-            Endpoint.public(.post, "/public", "Sign up", answers: [.noContent]) { _ in .noContent },
-            Endpoint.public(.get, "/public", "Read", answers: [.noContent]) { _ in .noContent },
+            Endpoint.public(.post, "/public", "Sign up", responses: [.noContent]) { _ in .noContent },
+            Endpoint.public(.get, "/public", "Read", responses: [.noContent]) { _ in .noContent },
             Endpoint.organization(
                 .post,
                 "/search",
                 "Search",
                 permission: nil,
-                answers: [.noContent],
+                responses: [.noContent],
                 idempotent: false
             ) { _ in .noContent },
         ]
@@ -176,17 +176,17 @@ struct IdempotencyTests {
             try await othersAreAnswered.pass()
             return Self.created("run \(run)")
         } _: { server, probe, _ in
-            let replies = try await withThrowingTaskGroup(of: TestServer.Answer.self) { group in
+            let responses = try await withThrowingTaskGroup(of: TestServer.TestResponse.self) { group in
                 for _ in 0..<8 { group.addTask { try await server.post(path, body, key: "k") } }
-                return try await group.reduce(into: [TestServer.Answer]()) { replies, reply in
-                    replies.append(reply)
-                    if replies.count == 7 { othersAreAnswered.open() }
+                return try await group.reduce(into: [TestServer.TestResponse]()) { responses, response in
+                    responses.append(response)
+                    if responses.count == 7 { othersAreAnswered.open() }
                 }
             }
-            #expect(replies.filter { $0.status == 201 && $0.header("Idempotency-Replayed") == nil }.count == 1)
-            for reply in replies where reply.status != 201 {
-                #expect(reply.code == "idempotency.in_flight")
-                #expect(reply.header("Retry-After") == "1")
+            #expect(responses.filter { $0.status == 201 && $0.header("Idempotency-Replayed") == nil }.count == 1)
+            for response in responses where response.status != 201 {
+                #expect(response.code == "idempotency.in_flight")
+                #expect(response.header("Retry-After") == "1")
             }
             #expect(try await probe.effects() == 1)
             #expect(try await server.post(path, body, key: "k").header("Idempotency-Replayed") == "true")
@@ -290,7 +290,7 @@ struct IdempotencyTests {
                     "/\(name)",
                     "Post",
                     permission: nil,
-                    answers: [.created(ThingBody.schema), .events("Tokens.")]
+                    responses: [.created(ThingBody.schema), .events("Tokens.")]
                 ) { call in
                     try await probe.effect(call)
                     return .events(replay: name == "replayed" ? Self.created("kept") : nil) { writer in

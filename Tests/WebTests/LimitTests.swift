@@ -30,8 +30,8 @@ struct LimitTests {
         try await withServer(Things().endpoints, configure: { $0.bodyDeadline = .milliseconds(200) }) { server in
             let head =
                 "POST /api/v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\nContent-Type: application/json\r\n"
-            let reply = try await server.raw(head + "Content-Length: 100\r\n\r\n{\"name\"")
-            let text = try #require(reply, "the connection ends")
+            let response = try await server.raw(head + "Content-Length: 100\r\n\r\n{\"name\"")
+            let text = try #require(response, "the connection ends")
             #expect(text.hasPrefix("HTTP/1.1 408 "))
             #expect(text.contains("request.timeout"))
             #expect(try await server.get("/healthz").status == 200)
@@ -64,12 +64,12 @@ struct LimitTests {
         try await withServer(Things().endpoints) { server in
             let head =
                 "POST /api/v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\nContent-Type: application/json\r\n"
-            let reply = try await server.raw(
+            let response = try await server.raw(
                 head + "Expect: 100-continue\r\nConnection: close\r\nContent-Length: 13\r\n\r\n",
                 then: #"{"name": "a"}"#
             )
-            #expect(reply?.hasPrefix("HTTP/1.1 100 ") == true)
-            #expect(reply?.contains("HTTP/1.1 204 ") == true)
+            #expect(response?.hasPrefix("HTTP/1.1 100 ") == true)
+            #expect(response?.contains("HTTP/1.1 204 ") == true)
         }
     }
 
@@ -77,23 +77,24 @@ struct LimitTests {
     func rates() async throws {
         try await withServer(Things().endpoints, configure: { $0.apiRate = .init(3, per: .seconds(60)) }) { server in
             for remaining in [2, 1, 0] {
-                let reply = try await server.get("/api/v1/things/special")
-                #expect(reply.status == 200)
-                #expect(reply.header("RateLimit-Limit") == "3")
-                #expect(reply.header("RateLimit-Remaining") == "\(remaining)")
+                let response = try await server.get("/api/v1/things/special")
+                #expect(response.status == 200)
+                #expect(response.header("RateLimit-Limit") == "3")
+                #expect(response.header("RateLimit-Remaining") == "\(remaining)")
             }
-            let reply = try await server.get("/api/v1/things/special")
-            #expect(reply.status == 429)
-            #expect(reply.code == "rate_limit.exceeded")
-            #expect(reply.header("Retry-After").flatMap { Int($0) }.map { (1...20).contains($0) } == true)
-            #expect(reply.header("RateLimit-Remaining") == "0")
+            let response = try await server.get("/api/v1/things/special")
+            #expect(response.status == 429)
+            #expect(response.code == "rate_limit.exceeded")
+            #expect(response.header("Retry-After").flatMap { Int($0) }.map { (1...20).contains($0) } == true)
+            #expect(response.header("RateLimit-Remaining") == "0")
             #expect(try await server.get("/healthz").status == 200, "health is not counted")
         }
     }
 
     @Test("guesses at credentials are counted by client address, behind trusted proxies too")
     func authenticationRate() async throws {
-        let endpoint = Endpoint.public(.post, "/login", "Sign in", answers: [.noContent], rateLimit: .authentication) {
+        let endpoint = Endpoint.public(.post, "/login", "Sign in", responses: [.noContent], rateLimit: .authentication)
+        {
             _ in .noContent
         }
         func attempts(_ server: TestServer, from address: String) async throws -> [Int] {

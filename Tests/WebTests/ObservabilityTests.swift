@@ -18,16 +18,16 @@ struct ObservabilityTests {
             _ = try await server.get("/api/v1/things/\(ID<ThingBody>())")
             _ = try await server.get("/nothing/\(ID<ThingBody>())")
             // A request is counted once its answer has gone out, so the caller may be here first.
-            let reply = try await eventually("three requests counted, and this one under way") {
-                let reply = try await server.get("/metrics")
+            let response = try await eventually("three requests counted, and this one under way") {
+                let response = try await server.get("/metrics")
                 let isCounted =
-                    reply.text.contains(#"http_requests_total{method="none",route="none",status="404"} 1"#)
-                    && reply.text.contains(#"http_request_duration_seconds_count{route="/api/v1/things/{id}"} 2"#)
-                    && reply.text.contains("http_requests_in_flight 1\n")
-                return isCounted ? reply : nil
+                    response.text.contains(#"http_requests_total{method="none",route="none",status="404"} 1"#)
+                    && response.text.contains(#"http_request_duration_seconds_count{route="/api/v1/things/{id}"} 2"#)
+                    && response.text.contains("http_requests_in_flight 1\n")
+                return isCounted ? response : nil
             }
-            #expect(reply.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8")
-            let text = reply.text
+            #expect(response.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8")
+            let text = response.text
             #expect(text.contains(#"http_requests_total{method="GET",route="/api/v1/things/{id}",status="200"} 1"#))
             #expect(text.contains(#"http_requests_total{method="GET",route="/api/v1/things/{id}",status="404"} 1"#))
             #expect(text.contains("process_resident_memory_bytes "))
@@ -107,9 +107,9 @@ struct ObservabilityTests {
     func readiness() async throws {
         let checks = [ReadinessCheck("database") {}, ReadinessCheck("disk") { throw Down() }]
         try await withServer([], readiness: checks) { server in
-            let reply = try await server.get("/readyz", token: nil)
-            #expect(reply.status == 503)
-            #expect(try reply.json == ["status": "not_ready", "checks": ["database": "ok", "disk": "failing"]])
+            let response = try await server.get("/readyz", token: nil)
+            #expect(response.status == 503)
+            #expect(try response.json == ["status": "not_ready", "checks": ["database": "ok", "disk": "failing"]])
             #expect(try await server.get("/healthz", token: nil).json == ["status": "ok"])
         }
         try await withServer([], readiness: [ReadinessCheck("database") {}]) { server async throws in
@@ -143,7 +143,7 @@ struct ObservabilityTests {
     @Test("what is refused on purpose is no error in the log")
     func refusals() async throws {
         func endpoint(_ path: String, _ error: any Error) -> Endpoint {
-            Endpoint.public(.get, path, "Fail", answers: [.noContent]) { _ in throw error }
+            Endpoint.public(.get, path, "Fail", responses: [.noContent]) { _ in throw error }
         }
         let endpoints = [
             endpoint("/busy", Problem(.unavailable, "thing.busy", "Come back later.", retryAfterSeconds: 2)),

@@ -39,10 +39,10 @@ struct RoutingTests {
     @Test("paths that cannot be decoded are 400", arguments: ["%", "%zz", "a%4", "%ff%fe", "a%00b"])
     func malformed(segment: String) async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.raw(
+            let response = try await server.raw(
                 "GET /api/v1/things/\(segment) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             )
-            let text = try #require(reply)
+            let text = try #require(response)
             #expect(text.hasPrefix("HTTP/1.1 400 "))
             #expect(text.contains("request.malformed"))
         }
@@ -64,10 +64,10 @@ struct RoutingTests {
     @Test("an absolute request target is understood")
     func absoluteTarget() async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.raw(
+            let response = try await server.raw(
                 "GET http://example.com/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             )
-            #expect(reply?.hasPrefix("HTTP/1.1 200 ") == true)
+            #expect(response?.hasPrefix("HTTP/1.1 200 ") == true)
         }
     }
 
@@ -82,10 +82,10 @@ struct RoutingTests {
     func brokenHTTP() async throws {
         try await withServer(Things().endpoints) { server async throws in
             for nonsense in ["\u{16}\u{3}\u{1}nonsense\r\n\r\n", "FOO / HTTP/1.1\r\nHost: x\r\n\r\n"] {
-                let reply = try await server.raw(nonsense)
-                #expect(reply?.hasPrefix("HTTP/1.1 400 ") == true)
-                #expect(reply?.contains("application/problem+json") == true)
-                #expect(reply?.contains(#""code":"request.malformed""#) == true)
+                let response = try await server.raw(nonsense)
+                #expect(response?.hasPrefix("HTTP/1.1 400 ") == true)
+                #expect(response?.contains("application/problem+json") == true)
+                #expect(response?.contains(#""code":"request.malformed""#) == true)
             }
             let large = String(repeating: "a", count: 100_000)
             #expect(try await server.raw("GET / HTTP/1.1\r\nHost: x\r\nX-Large: \(large)\r\n\r\n") != nil)

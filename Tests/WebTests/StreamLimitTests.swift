@@ -34,7 +34,7 @@ struct StreamLimitTests {
             "/events",
             "Events",
             permission: .channelsRead,
-            answers: [.events("Some.")]
+            responses: [.events("Some.")]
         ) { _ in .events(produce) }
     }
 
@@ -121,7 +121,7 @@ struct StreamLimitTests {
             "/posts",
             "Post",
             permission: nil,
-            answers: [.noContent, .events("Some.")]
+            responses: [.noContent, .events("Some.")]
         ) { call in
             runs.withLock { $0 += 1 }
             return call.acceptsEvents ? .events { _ in } : .noContent

@@ -10,7 +10,7 @@ import Web
 struct StreamTests {
     private func endpoint(_ produce: @escaping @Sendable (EventWriter) async throws -> Void) -> [Endpoint] {
         [
-            Endpoint.public(.get, "/events", "Events", answers: [.events("Some.")]) { call in
+            Endpoint.public(.get, "/events", "Events", responses: [.events("Some.")]) { call in
                 #expect(call.acceptsEvents || call.lastEventID == nil)
                 return .events(produce)
             }
@@ -24,16 +24,16 @@ struct StreamTests {
             try await writer.send([StreamEvent(data: "x"), StreamEvent(data: "")])
         }
         try await withServer(endpoints) { server in
-            let reply = try await server.get(
+            let response = try await server.get(
                 "/events",
                 headers: [("Accept", "text/event-stream"), ("Accept-Encoding", "gzip")]
             )
-            #expect(reply.status == 200)
-            #expect(reply.header("Content-Type") == "text/event-stream")
-            #expect(reply.header("Cache-Control") == "no-cache")
-            #expect(reply.header("X-Accel-Buffering") == "no")
-            #expect(reply.header("Content-Encoding") == nil)
-            #expect(reply.text == "id: 12\nevent: token\ndata: a\ndata: b\ndata: c\n\ndata: x\n\ndata: \n\n")
+            #expect(response.status == 200)
+            #expect(response.header("Content-Type") == "text/event-stream")
+            #expect(response.header("Cache-Control") == "no-cache")
+            #expect(response.header("X-Accel-Buffering") == "no")
+            #expect(response.header("Content-Encoding") == nil)
+            #expect(response.text == "id: 12\nevent: token\ndata: a\ndata: b\ndata: c\n\ndata: x\n\ndata: \n\n")
         }
     }
 
@@ -73,7 +73,7 @@ struct StreamTests {
             streams.open()
             try await Task.sleep(for: .seconds(36_000))
         }
-        let slow = Endpoint.public(.get, "/slow", "Slow", answers: [.ok(.any)]) { _ in
+        let slow = Endpoint.public(.get, "/slow", "Slow", responses: [.ok(.any)]) { _ in
             runs.open()
             try await mayEnd.pass()
             return .json { $0.value("done") }
@@ -94,7 +94,7 @@ struct StreamTests {
     @Test("requests that do not finish within the grace of a shutdown are broken off", .timeLimit(.minutes(10)))
     func grace() async throws {
         let started = Gate()
-        let stuck = Endpoint.public(.get, "/stuck", "Stuck", answers: [.noContent]) { _ in
+        let stuck = Endpoint.public(.get, "/stuck", "Stuck", responses: [.noContent]) { _ in
             started.open()
             try await Task.sleep(for: .seconds(36_000))
             return .noContent

@@ -18,10 +18,10 @@ struct ValidationTests {
     )
     func query(_ query: String, _ errors: [String]) async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.get("/api/v1/things?\(query)")
-            #expect(reply.status == 400)
-            #expect(reply.code == "request.invalid")
-            #expect(reply.errors == errors)
+            let response = try await server.get("/api/v1/things?\(query)")
+            #expect(response.status == 400)
+            #expect(response.code == "request.invalid")
+            #expect(response.errors == errors)
         }
     }
 
@@ -32,9 +32,9 @@ struct ValidationTests {
     func malformedQuery(_ query: String) async throws {
         try await withServer(Things().endpoints) { server in
             let head = "Host: x\r\nAuthorization: Bearer good\r\nConnection: close\r\n\r\n"
-            let reply = try await server.raw("GET /api/v1/things?\(query) HTTP/1.1\r\n\(head)")
-            #expect(reply?.hasPrefix("HTTP/1.1 400 ") == true)
-            #expect(reply?.contains("request.malformed") == true)
+            let response = try await server.raw("GET /api/v1/things?\(query) HTTP/1.1\r\n\(head)")
+            #expect(response?.hasPrefix("HTTP/1.1 400 ") == true)
+            #expect(response?.contains("request.malformed") == true)
         }
     }
 
@@ -62,18 +62,18 @@ struct ValidationTests {
     )
     func body(_ text: String, _ errors: [String]?) async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.post("/api/v1/things", text)
-            #expect(reply.status == 400)
-            #expect(reply.code == (errors == nil ? "request.malformed" : "request.invalid"))
-            if let errors { #expect(Set(reply.errors) == Set(errors)) }
+            let response = try await server.post("/api/v1/things", text)
+            #expect(response.status == 400)
+            #expect(response.code == (errors == nil ? "request.malformed" : "request.invalid"))
+            if let errors { #expect(Set(response.errors) == Set(errors)) }
         }
     }
 
     @Test("malformed JSON is answered with line and column")
     func position() async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.post("/api/v1/things", "{\n  \"name\": }")
-            #expect(try reply.json["detail"]?.string?.contains("line 2, column 11") == true)
+            let response = try await server.post("/api/v1/things", "{\n  \"name\": }")
+            #expect(try response.json["detail"]?.string?.contains("line 2, column 11") == true)
         }
     }
 
@@ -83,8 +83,8 @@ struct ValidationTests {
             let head = "POST /api/v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\nConnection: close\r\n"
             let body: [UInt8] = Array("{\"name\": \"".utf8) + [0x80] + Array("\"}".utf8)
             let type = "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n\r\n"
-            let reply = try await server.raw([ByteBuffer(string: head + type), ByteBuffer(bytes: body)])
-            #expect(reply?.hasPrefix("HTTP/1.1 400 ") == true)
+            let response = try await server.raw([ByteBuffer(string: head + type), ByteBuffer(bytes: body)])
+            #expect(response?.hasPrefix("HTTP/1.1 400 ") == true)
         }
     }
 
@@ -94,14 +94,14 @@ struct ValidationTests {
     )
     func mediaType(_ type: String) async throws {
         try await withServer(Things().endpoints) { server in
-            let reply = try await server.send(
+            let response = try await server.send(
                 "POST",
                 "/api/v1/things",
                 #"{"name": "a"}"#,
                 headers: [("Content-Type", type)]
             )
-            #expect(reply.status == 415)
-            #expect(reply.code == "request.unsupported_media_type")
+            #expect(response.status == 415)
+            #expect(response.code == "request.unsupported_media_type")
             let encoded = try await server.send(
                 "POST",
                 "/api/v1/things",

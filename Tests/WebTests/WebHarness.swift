@@ -17,7 +17,7 @@ struct TestServer: Sendable {
     let logs: LogStore
     let stop: @Sendable () async -> Void
 
-    struct Answer: Sendable {
+    struct TestResponse: Sendable {
         let status: Int
         let headers: HTTPHeaders
         let bytes: [UInt8]
@@ -54,7 +54,7 @@ struct TestServer: Sendable {
         _ body: String? = nil,
         token: String? = "good",
         headers: [(String, String)] = []
-    ) async throws -> Answer {
+    ) async throws -> TestResponse {
         var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)\(path)")
         request.method = HTTPMethod(rawValue: method)
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
@@ -67,18 +67,19 @@ struct TestServer: Sendable {
         for (name, value) in headers { request.headers.add(name: name, value: value) }
         let response = try await Self.client.execute(request, timeout: .seconds(120))
         let bytes = try await response.body.collect(upTo: 16 << 20)
-        return Answer(
+        return TestResponse(
             status: Int(response.status.code),
             headers: response.headers,
             bytes: Array(bytes.readableBytesView)
         )
     }
 
-    func get(_ path: String, token: String? = "good", headers: [(String, String)] = []) async throws -> Answer {
+    func get(_ path: String, token: String? = "good", headers: [(String, String)] = []) async throws -> TestResponse {
         try await send("GET", path, token: token, headers: headers)
     }
 
-    func post(_ path: String, _ body: String, key: String? = nil, token: String? = "good") async throws -> Answer {
+    func post(_ path: String, _ body: String, key: String? = nil, token: String? = "good") async throws -> TestResponse
+    {
         try await send("POST", path, body, token: token, headers: key.map { [("Idempotency-Key", $0)] } ?? [])
     }
 
@@ -189,7 +190,7 @@ func withServer(
 ) async throws {
     var configuration = WebConfiguration()
     configuration.port = 0
-    configuration.verifiesAnswers = true
+    configuration.verifiesResponses = true
     configuration.shutdownGrace = .seconds(30)
     configure(&configuration)
     let (ports, port) = AsyncStream.makeStream(of: Int.self)
@@ -272,86 +273,95 @@ struct Things: Sendable {
         .optional("size", .integer(1...9), "How large it is.", default: 1),
     ])
 
-    let body: @Sendable (OrganizationCall) async throws -> Reply
+    let body: @Sendable (OrganizationCall) async throws -> Response
 
-    init(create: @escaping @Sendable (OrganizationCall) async throws -> Reply = { _ in .noContent }) { body = create }
+    init(create: @escaping @Sendable (OrganizationCall) async throws -> Response = { _ in .noContent }) {
+        body = create
+    }
 
-    @EndpointBuilder var endpoints: [Endpoint] {
-        EndpointGroup("/api/v1/things", tag: "Things") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List things",
-                permission: .channelsRead,
-                query: .page + [.optional("kind", .choice("big", "small"), "Only these.")],
-                answers: [.ok(.page(of: ThingBody.schema))]
-            ) { call in
-                #expect(call.page.limit <= 100)
-                return .page(
-                    Page(items: Array(repeating: ThingBody.sample, count: call.page.limit), next: call.page.after)
-                )
-            }
-            Endpoint.organization(
-                .post,
-                "",
-                "Create a thing",
-                permission: .channelsWrite,
-                body: Self.newThing,
-                answers: [.created(ThingBody.schema), .noContent],
-                problems: [.notFound("parent")],
-                use: body
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read a thing",
-                permission: .channelsRead,
-                answers: [.ok(ThingBody.schema)],
-                problems: [.notFound("thing")]
-            ) { call in
-                let id: ID<ThingBody> = try call.pathID("id", or: .notFound("thing"))
-                guard id == ThingBody.sample.id else { throw Problem.notFound("thing") }
-                return .ok(ThingBody.sample, tag: EntityTag(ThingBody.sample.updatedAt))
-            }
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Change a thing",
-                permission: .channelsWrite,
-                body: .object([.optional("name", .string(1...20))]),
-                edits: true,
-                answers: [.ok(ThingBody.schema)],
-                problems: [.notFound("thing")]
-            ) { call in
-                try call.ifMatch.check(EntityTag(ThingBody.sample.updatedAt))
-                return .ok(ThingBody.sample, tag: EntityTag(ThingBody.sample.updatedAt))
-            }
-            Endpoint.organization(.delete, "/{id}", "Delete a thing", permission: .channelsWrite, answers: [.noContent])
-            {
-                _ in .noContent
-            }
-            Endpoint.organization(
-                .get,
-                "/special",
-                "Read the special thing",
-                permission: nil,
-                answers: [.ok(ThingBody.schema)]
-            ) { _ in .ok(ThingBody.sample) }
-            Endpoint.organization(
-                .post,
-                "/{id}/parts/{part}",
-                "Part of a thing",
-                permission: nil,
-                parameters: [.required("part", .string(1...40), "Which part.")],
-                answers: [.ok(.array(of: .string()))]
-            ) { call in
-                .json { json in
-                    json.beginArray()
-                    json.value(call.path("id"))
-                    json.value(call.path("part"))
-                    json.endArray()
-                }
-            }
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/things",
+            tag: "Things",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List things",
+                    permission: .channelsRead,
+                    query: .page + [.optional("kind", .choice("big", "small"), "Only these.")],
+                    responses: [.ok(.page(of: ThingBody.schema))]
+                ) { call in
+                    #expect(call.page.limit <= 100)
+                    return .page(
+                        Page(items: Array(repeating: ThingBody.sample, count: call.page.limit), next: call.page.after)
+                    )
+                },
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Create a thing",
+                    permission: .channelsWrite,
+                    body: Self.newThing,
+                    responses: [.created(ThingBody.schema), .noContent],
+                    problems: [.notFound("parent")],
+                    use: body
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read a thing",
+                    permission: .channelsRead,
+                    responses: [.ok(ThingBody.schema)],
+                    problems: [.notFound("thing")]
+                ) { call in
+                    let id: ID<ThingBody> = try call.pathID("id", or: .notFound("thing"))
+                    guard id == ThingBody.sample.id else { throw Problem.notFound("thing") }
+                    return .ok(ThingBody.sample, tag: EntityTag(ThingBody.sample.updatedAt))
+                },
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Change a thing",
+                    permission: .channelsWrite,
+                    body: .object([.optional("name", .string(1...20))]),
+                    edits: true,
+                    responses: [.ok(ThingBody.schema)],
+                    problems: [.notFound("thing")]
+                ) { call in
+                    try call.ifMatch.check(EntityTag(ThingBody.sample.updatedAt))
+                    return .ok(ThingBody.sample, tag: EntityTag(ThingBody.sample.updatedAt))
+                },
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete a thing",
+                    permission: .channelsWrite,
+                    responses: [.noContent]
+                ) { _ in .noContent },
+                Endpoint.organization(
+                    .get,
+                    "/special",
+                    "Read the special thing",
+                    permission: nil,
+                    responses: [.ok(ThingBody.schema)]
+                ) { _ in .ok(ThingBody.sample) },
+                Endpoint.organization(
+                    .post,
+                    "/{id}/parts/{part}",
+                    "Part of a thing",
+                    permission: nil,
+                    parameters: [.required("part", .string(1...40), "Which part.")],
+                    responses: [.ok(.array(of: .string()))]
+                ) { call in
+                    .json { json in
+                        json.beginArray()
+                        json.value(call.path("id"))
+                        json.value(call.path("part"))
+                        json.endArray()
+                    }
+                },
+            ]
+        )
     }
 }

@@ -4,9 +4,7 @@ import Storage
 
 /// A bot that answers in conversations.
 package struct AIAgent: Sendable {
-    package typealias Identifier = ID<AgentEntity>
-
-    package let id: Identifier
+    package let id: ID<AgentEntity>
     package var name: String
     package var instructions: String
     /// As its provider names it; nil: the model of the installation.
@@ -68,7 +66,7 @@ package struct AIAgentChanges: Sendable {
 }
 
 package enum AIAgentError: ProblemConvertible {
-    case unknown(AIAgent.Identifier)
+    case unknown(ID<AgentEntity>)
     case modelUnavailable
 
     package var problem: Problem {

@@ -9,14 +9,14 @@ struct AgentDeletionJob: Job {
     static let lane = Lane.bulk
     static let policy = RetryPolicy(maxAttempts: 20, base: .seconds(5), timeout: .seconds(300))
 
-    let agent: AIAgent.Identifier
+    let agent: ID<AgentEntity>
 
-    init(agent: AIAgent.Identifier) { self.agent = agent }
+    init(agent: ID<AgentEntity>) { self.agent = agent }
 
     var payload: JSON { ["agent_id": .string(agent.description)] }
 
     init(payload: JSON) throws {
-        guard let agent = payload["agent_id"]?.string.flatMap({ AIAgent.Identifier($0) }) else {
+        guard let agent = payload["agent_id"]?.string.flatMap({ ID<AgentEntity>($0) }) else {
             throw JobFailure.permanent("the payload names no agent")
         }
         self.agent = agent
@@ -42,14 +42,14 @@ struct AgentDeletion: Sendable {
         }
     }
 
-    private func releaseChannels(_ agent: AIAgent.Identifier, _ scope: OrganizationScope) async throws -> Int {
+    private func releaseChannels(_ agent: ID<AgentEntity>, _ scope: OrganizationScope) async throws -> Int {
         let now = now()
         return try await database.write(scope) { tx in
             try ChannelStore(tx: tx, scope: scope).release(agent, limit: Self.batch, at: now)
         }
     }
 
-    private func releaseConversations(_ agent: AIAgent.Identifier, _ scope: OrganizationScope) async throws -> Int {
+    private func releaseConversations(_ agent: ID<AgentEntity>, _ scope: OrganizationScope) async throws -> Int {
         let now = now()
         return try await database.write(scope, isolation: .readCommitted) { tx in
             try ConversationStore(tx: tx, scope: scope).release(agent, limit: Self.batch, at: now)

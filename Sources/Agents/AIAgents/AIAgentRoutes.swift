@@ -118,59 +118,63 @@ extension ProblemKind {
 struct AIAgentRoutes: Sendable {
     let service: AIAgentService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/ai-agents", tag: "Agents") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List agents",
-                "Newest first.",
-                permission: .agentsRead,
-                query: .page + [.optional("is_active", .boolean)],
-                answers: [.ok(.page(of: AIAgentBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Create an agent",
-                permission: .agentsWrite,
-                body: NewAIAgent.schema,
-                answers: [.created(AIAgentBody.schema)],
-                problems: [.modelUnavailable],
-                use: create
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read an agent",
-                permission: .agentsRead,
-                answers: [.ok(AIAgentBody.schema)],
-                problems: [.notFound("agent")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Change an agent",
-                permission: .agentsWrite,
-                body: AIAgentChanges.schema,
-                edits: true,
-                answers: [.ok(AIAgentBody.schema)],
-                problems: [.notFound("agent"), .modelUnavailable],
-                use: change
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Delete an agent",
-                "Channels and conversations that named it go on with the organization's first active agent.",
-                permission: .agentsWrite,
-                answers: [.noContent],
-                problems: [.notFound("agent")],
-                use: delete
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/ai-agents",
+            tag: "Agents",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List agents",
+                    "Newest first.",
+                    permission: .agentsRead,
+                    query: .page + [.optional("is_active", .boolean)],
+                    responses: [.ok(.page(of: AIAgentBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Create an agent",
+                    permission: .agentsWrite,
+                    body: NewAIAgent.schema,
+                    responses: [.created(AIAgentBody.schema)],
+                    problems: [.modelUnavailable],
+                    use: create
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read an agent",
+                    permission: .agentsRead,
+                    responses: [.ok(AIAgentBody.schema)],
+                    problems: [.notFound("agent")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Change an agent",
+                    permission: .agentsWrite,
+                    body: AIAgentChanges.schema,
+                    edits: true,
+                    responses: [.ok(AIAgentBody.schema)],
+                    problems: [.notFound("agent"), .modelUnavailable],
+                    use: change
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete an agent",
+                    "Channels and conversations that named it go on with the organization's first active agent.",
+                    permission: .agentsWrite,
+                    responses: [.noContent],
+                    problems: [.notFound("agent")],
+                    use: delete
+                ),
+            ]
+        )
     }
 
     private func body(_ agent: AIAgent) -> AIAgentBody {
@@ -183,24 +187,24 @@ struct AIAgentRoutes: Sendable {
             ? EntityTag(agent.updatedAt, showing: service.modelInUse(by: agent)) : EntityTag(agent.updatedAt)
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         .page(
             try await service.list(isActive: call.query("is_active")?.bool, call.page, in: call.scope)
                 .map(body)
         )
     }
 
-    private func create(_ call: OrganizationCall) async throws -> Reply {
+    private func create(_ call: OrganizationCall) async throws -> Response {
         let agent = try await service.create(NewAIAgent(call.body), in: call.scope)
         return .created(body(agent), at: "/api/v1/ai-agents/\(agent.id)", tag: tag(agent))
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let agent = try await service.get(call.pathID("id", or: .notFound("agent")), in: call.scope)
         return .ok(body(agent), tag: tag(agent))
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let precondition = call.ifMatch
         let agent = try await service.change(
             call.pathID("id", or: .notFound("agent")),
@@ -212,7 +216,7 @@ struct AIAgentRoutes: Sendable {
         return .ok(body(agent), tag: tag(agent))
     }
 
-    private func delete(_ call: OrganizationCall) async throws -> Reply {
+    private func delete(_ call: OrganizationCall) async throws -> Response {
         try await service.delete(call.pathID("id", or: .notFound("agent")), in: call.scope)
         return .noContent
     }

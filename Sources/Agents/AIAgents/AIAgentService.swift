@@ -31,7 +31,7 @@ package struct AIAgentService: Sendable {
         return agent
     }
 
-    package func get(_ id: AIAgent.Identifier, in scope: OrganizationScope) async throws -> AIAgent {
+    package func get(_ id: ID<AgentEntity>, in scope: OrganizationScope) async throws -> AIAgent {
         try await database.read(scope) { tx in try AIAgentStore(tx: tx, scope: scope).get(id) }
     }
 
@@ -44,7 +44,7 @@ package struct AIAgentService: Sendable {
     }
 
     package func change(
-        _ id: AIAgent.Identifier,
+        _ id: ID<AgentEntity>,
         _ changes: AIAgentChanges,
         in scope: OrganizationScope,
         check: @escaping @Sendable (AIAgent) throws -> Void = { _ in }
@@ -79,7 +79,7 @@ package struct AIAgentService: Sendable {
         }
     }
 
-    package func delete(_ id: AIAgent.Identifier, in scope: OrganizationScope) async throws {
+    package func delete(_ id: ID<AgentEntity>, in scope: OrganizationScope) async throws {
         let now = now()
         try await database.write(scope) { tx in
             let agents = AIAgentStore(tx: tx, scope: scope)
@@ -97,7 +97,7 @@ package struct AIAgentService: Sendable {
     /// Whether the organization has an agent; for those who name one.
     package static func exists(
         _ tx: any Transaction,
-        _ id: AIAgent.Identifier,
+        _ id: ID<AgentEntity>,
         in scope: OrganizationScope
     ) throws -> Bool {
         try AIAgentStore(tx: tx, scope: scope).find(id) != nil

@@ -20,11 +20,11 @@ struct AIAgentStore {
 
     static let columns: SQL = "id, name, instructions, model, settings, is_active, created_at, updated_at"
 
-    func find(_ id: AIAgent.Identifier) throws -> AIAgent? {
+    func find(_ id: ID<AgentEntity>) throws -> AIAgent? {
         try tx.first("SELECT \(Self.columns) FROM ai_agents WHERE \(isThere) AND id = \(id)")
     }
 
-    func get(_ id: AIAgent.Identifier) throws -> AIAgent {
+    func get(_ id: ID<AgentEntity>) throws -> AIAgent {
         guard let agent = try find(id) else { throw AIAgentError.unknown(id) }
         return agent
     }
@@ -77,12 +77,12 @@ struct AIAgentStore {
     /// Marks the agent as deleted: from now on nobody finds it.
     ///
     /// Its row stays until nothing refers to it any more.
-    func markDeleted(_ id: AIAgent.Identifier, at now: Timestamp) throws {
+    func markDeleted(_ id: ID<AgentEntity>, at now: Timestamp) throws {
         try tx.run("UPDATE ai_agents SET deleted_at = \(now), is_active = \(false) WHERE \(isThere) AND id = \(id)")
     }
 
     /// Deletes the row of an agent that was marked.
-    func delete(_ id: AIAgent.Identifier) throws {
+    func delete(_ id: ID<AgentEntity>) throws {
         try tx.run(
             "DELETE FROM ai_agents WHERE organization_id = \(scope.id) AND id = \(id) AND deleted_at IS NOT NULL"
         )

@@ -2,7 +2,7 @@ package import Kernel
 
 /// What tokens cost, by the name of the model.
 ///
-/// Prices are those that the operator configured; a model without one has no cost, never a guessed one. All arithmetic
+/// Prices are those that the administrator configured; a model without one has no cost, never a guessed one. All arithmetic
 /// is exact: prices are micro-units of the currency for a million tokens.
 package struct ModelPrices: Sendable, Hashable {
     package struct Price: Sendable, Hashable {
@@ -27,7 +27,7 @@ package struct ModelPrices: Sendable, Hashable {
         }
     }
 
-    package struct Flaw: Error, Sendable, Hashable, CustomStringConvertible {
+    package struct Failure: Error, Sendable, Hashable, CustomStringConvertible {
         package let description: String
     }
 
@@ -41,14 +41,14 @@ package struct ModelPrices: Sendable, Hashable {
 
     /// Reads `{"gpt-4o-mini": {"input": "0.15", "output": "0.60"}}`: units of the currency for a million tokens, as
     /// decimals in text or as numbers, with at most six places.
-    package init(_ json: JSON, currency: String = "USD") throws(Flaw) {
-        guard let models = json.object else { throw Flaw(description: "prices must be an object of models") }
+    package init(_ json: JSON, currency: String = "USD") throws(Failure) {
+        guard let models = json.object else { throw Failure(description: "prices must be an object of models") }
         var prices: [String: Price] = [:]
         for (model, value) in models {
             guard let input = Self.microUnits(value["input"]), let output = Self.microUnits(value["output"]),
                 value.object?.count == 2
             else {
-                throw Flaw(
+                throw Failure(
                     description: "the price of \(model) must have \"input\" and \"output\": decimals from 0 to "
                         + "1000000 with at most 6 places"
                 )

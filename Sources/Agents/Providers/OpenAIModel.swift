@@ -137,7 +137,7 @@ package struct OpenAICompatibleModel: LanguageModel {
     private func outboundRequest(
         for request: ModelRequest,
         model: String,
-        _ messages: [PromptBuilder.Message]
+        _ messages: [PromptBuilder.ChatMessage]
     ) -> OutboundRequest {
         var outbound = configuration.endpoint.request(
             "chat/completions",
@@ -157,7 +157,7 @@ package struct OpenAICompatibleModel: LanguageModel {
     private func body(
         for request: ModelRequest,
         model: String,
-        _ messages: [PromptBuilder.Message]
+        _ messages: [PromptBuilder.ChatMessage]
     ) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()

@@ -5,14 +5,14 @@
 /// inside of them is broken, so that nobody can write themselves out of it. A model may still be talked round: what it
 /// says has no effect but to be shown.
 package struct PromptBuilder: Sendable {
-    package struct Message: Sendable, Hashable {
-        package enum Role: String, Sendable {
+    package struct ChatMessage: Sendable, Hashable {
+        package enum ChatRole: String, Sendable {
             case system
             case user
             case assistant
         }
 
-        package let role: Role
+        package let role: ChatRole
         package let content: String
     }
 
@@ -32,7 +32,7 @@ package struct PromptBuilder: Sendable {
         """
 
     /// The messages in the order in which chat models want them: one system message, then user and assistant in turns.
-    package func messages(for request: ModelRequest) -> [Message] {
+    package func messages(for request: ModelRequest) -> [ChatMessage] {
         var passages = request.passages
         var turns = Self.turns(of: request.messages)
         func size() -> Int {
@@ -46,7 +46,7 @@ package struct PromptBuilder: Sendable {
             passages.removeLast()
             total = size()
         }
-        return [Message(role: .system, content: Self.system(request.instructions, passages))] + turns
+        return [ChatMessage(role: .system, content: Self.system(request.instructions, passages))] + turns
     }
 
     private static func system(_ instructions: String, _ passages: [RetrievedPassage]) -> String {
@@ -66,16 +66,16 @@ package struct PromptBuilder: Sendable {
     }
 
     /// One message for each run of the same author, because some models insist on turns.
-    private static func turns(of messages: [ModelMessage]) -> [Message] {
-        var turns: [Message] = []
+    private static func turns(of messages: [ModelMessage]) -> [ChatMessage] {
+        var turns: [ChatMessage] = []
         for message in messages where !message.content.isEmpty {
-            let role: Message.Role = message.author == .contact ? .user : .assistant
+            let role: ChatMessage.ChatRole = message.author == .contact ? .user : .assistant
             let content =
                 message.author == .contact ? "<contact>\n\(unfenced(message.content))\n</contact>" : message.content
             if let last = turns.last, last.role == role {
-                turns[turns.count - 1] = Message(role: role, content: last.content + "\n\n" + content)
+                turns[turns.count - 1] = ChatMessage(role: role, content: last.content + "\n\n" + content)
             } else {
-                turns.append(Message(role: role, content: content))
+                turns.append(ChatMessage(role: role, content: content))
             }
         }
         return turns

@@ -84,7 +84,7 @@ struct Replier: Sendable {
     }
 
     private func hold(
-        _ id: Conversation.Identifier,
+        _ id: ID<ConversationEntity>,
         _ scope: OrganizationScope,
         _ now: Timestamp,
         _ tx: any Transaction
@@ -188,7 +188,7 @@ struct Replier: Sendable {
                     // First, so that what the contact wrote meanwhile gets a new job.
                     try context.finish(in: tx)
                     let newest = try MessageStore(tx: tx, scope: scope).latestInbound(in: task.conversation)
-                    let failure = Answering.Event.failed(
+                    let failure = Answering.Occurrence.failed(
                         epoch: task.epoch,
                         attempt: context.attempt,
                         reason: reason,

@@ -7,7 +7,7 @@ struct ReplyTask: Sendable {
     /// How long an attempt waits for a database that is away.
     static let patience = Duration.seconds(20)
 
-    let conversation: Conversation.Identifier
+    let conversation: ID<ConversationEntity>
     /// The attempt counts only while the conversation is in this epoch.
     let epoch: Int64
     let agent: AIAgent

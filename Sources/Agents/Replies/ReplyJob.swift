@@ -19,11 +19,11 @@ package struct ReplyJob: Job {
         longestRetryAfter: .seconds(3_600)
     )
 
-    let conversation: Conversation.Identifier
+    let conversation: ID<ConversationEntity>
     /// Whether it takes the place of a job that was given up.
     let isAnew: Bool
 
-    package init(conversation: Conversation.Identifier, isAnew: Bool = false) {
+    package init(conversation: ID<ConversationEntity>, isAnew: Bool = false) {
         self.conversation = conversation
         self.isAnew = isAnew
     }
@@ -33,7 +33,7 @@ package struct ReplyJob: Job {
     }
 
     package init(payload: JSON) throws {
-        guard let id = payload["conversation_id"]?.string.flatMap({ Conversation.Identifier($0) }) else {
+        guard let id = payload["conversation_id"]?.string.flatMap({ ID<ConversationEntity>($0) }) else {
             throw JobFailure.permanent("the payload names no conversation")
         }
         conversation = id

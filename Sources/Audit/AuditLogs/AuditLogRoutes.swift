@@ -62,27 +62,31 @@ struct AuditLogRoutes: Sendable {
     let database: any Database
     let actorKinds: [ActorKind]
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/audit-logs", tag: "Audit") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List audit logs",
-                "Newest first.",
-                permission: .auditRead,
-                query: .page + [
-                    .optional("action", .string(1...100, .singleLine)),
-                    .optional("resource_type", .string(1...100, .singleLine)),
-                    .optional("resource_id", .string(1...100, .singleLine)),
-                    .optional("user_id", .uuid),
-                ],
-                answers: [.ok(.page(of: AuditLogBody.schema(actorKinds)))],
-                use: list
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/audit-logs",
+            tag: "Audit",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List audit logs",
+                    "Newest first.",
+                    permission: .auditRead,
+                    query: .page + [
+                        .optional("action", .string(1...100, .singleLine)),
+                        .optional("resource_type", .string(1...100, .singleLine)),
+                        .optional("resource_id", .string(1...100, .singleLine)),
+                        .optional("user_id", .uuid),
+                    ],
+                    responses: [.ok(.page(of: AuditLogBody.schema(actorKinds)))],
+                    use: list
+                )
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         var filter = AuditLogFilter()
         filter.action = call.query("action")?.string
         filter.resourceType = call.query("resource_type")?.string

@@ -111,32 +111,36 @@ struct PlanBody: ResponseBody {
 struct PlanRoutes: Sendable {
     let database: any Database
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/plans", tag: "Plans") {
-            Endpoint.public(
-                .get,
-                "",
-                "List plans",
-                query: [
-                    .optional("product_type", .choice(Plan.productTypes)),
-                    .optional("billing_period", .choice(Plan.billingPeriods)),
-                ],
-                answers: [.ok(.object([.required("data", .array(of: PlanBody.schema))]))],
-                use: list
-            )
-            Endpoint.public(
-                .get,
-                "/comparison",
-                "Compare plans",
-                "One row a feature, one column a plan: what a price page shows. Monthly plans unless asked otherwise.",
-                query: [
-                    .optional("product_type", .choice(Plan.productTypes)),
-                    .optional("billing_period", .choice(Plan.billingPeriods), default: "monthly"),
-                ],
-                answers: [.ok(Self.comparison)],
-                use: compare
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/plans",
+            tag: "Plans",
+            [
+                Endpoint.public(
+                    .get,
+                    "",
+                    "List plans",
+                    query: [
+                        .optional("product_type", .choice(Plan.productTypes)),
+                        .optional("billing_period", .choice(Plan.billingPeriods)),
+                    ],
+                    responses: [.ok(.object([.required("data", .array(of: PlanBody.schema))]))],
+                    use: list
+                ),
+                Endpoint.public(
+                    .get,
+                    "/comparison",
+                    "Compare plans",
+                    "One row a feature, one column a plan: what a price page shows. Monthly plans unless asked otherwise.",
+                    query: [
+                        .optional("product_type", .choice(Plan.productTypes)),
+                        .optional("billing_period", .choice(Plan.billingPeriods), default: "monthly"),
+                    ],
+                    responses: [.ok(Self.comparison)],
+                    use: compare
+                ),
+            ]
+        )
     }
 
     private static let comparison = Schema.named(
@@ -155,7 +159,7 @@ struct PlanRoutes: Sendable {
         ])
     )
 
-    private func list(_ call: PublicCall) async throws -> Reply {
+    private func list(_ call: PublicCall) async throws -> Response {
         let plans = try await plans(
             product: call.query("product_type")?.string,
             period: call.query("billing_period")?.string
@@ -170,7 +174,7 @@ struct PlanRoutes: Sendable {
         }
     }
 
-    private func compare(_ call: PublicCall) async throws -> Reply {
+    private func compare(_ call: PublicCall) async throws -> Response {
         let plans = try await plans(
             product: call.query("product_type")?.string,
             period: call.query("billing_period")?.string ?? "monthly"

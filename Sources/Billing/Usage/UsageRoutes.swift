@@ -42,20 +42,24 @@ struct UsageBody: WritableBody {
 struct UsageRoutes: Sendable {
     let service: UsageService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/usage", tag: "Usage") {
-            Endpoint.organization(
-                .get,
-                "",
-                "Read this month's usage",
-                permission: .billingRead,
-                answers: [.ok(UsageBody.schema(service.meters))],
-                use: show
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/usage",
+            tag: "Usage",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "Read this month's usage",
+                    permission: .billingRead,
+                    responses: [.ok(UsageBody.schema(service.meters))],
+                    use: show
+                )
+            ]
+        )
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         .ok(UsageBody(usage: try await service.current(in: call.scope)))
     }
 }

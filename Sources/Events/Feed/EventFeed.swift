@@ -78,7 +78,7 @@ package enum FeedEntry: Sendable {
 /// since the snapshot, nobody can say any more whose it was.
 package enum EventFeed {
     /// What comes after a place.
-    package struct Page: Sendable {
+    package struct FeedPage: Sendable {
         package var entries: [FeedEntry]
         /// When the oldest event was recorded that is there and cannot be read, because an older transaction may still record
         /// one that comes before it.
@@ -106,7 +106,7 @@ package enum EventFeed {
         of scope: OrganizationScope? = nil,
         limit: Int,
         in tx: any Transaction
-    ) throws -> Page {
+    ) throws -> FeedPage {
         if tx.dialect == .sqlite, scope == nil {
             // One writer, so positions alone are in the order of commits, and they are the key of the table.
             let entries = try tx.rows(
@@ -115,7 +115,7 @@ package enum EventFeed {
                 ORDER BY position LIMIT \(limit: limit)
                 """
             ) { row in try FeedEntry(row: &row) }
-            return Page(entries: entries, heldBackSince: nil)
+            return FeedPage(entries: entries, heldBackSince: nil)
         }
         var page = try page(after: place, of: scope, limit: limit, passing: [], in: tx)
         guard page.heldBackSince != nil, page.entries.count < limit else { return page }
@@ -169,10 +169,10 @@ package enum EventFeed {
         limit: Int,
         passing others: [Int64],
         in tx: any Transaction
-    ) throws -> Page {
+    ) throws -> FeedPage {
         let own: SQL = scope.map { "organization_id = \($0.id) AND" } ?? ""
         let bound = SQL.oldestOpenTransaction(besides: others)
-        var page = Page(entries: [], heldBackSince: nil)
+        var page = FeedPage(entries: [], heldBackSince: nil)
         _ = try tx.batch([
             """
             SELECT created_at FROM events WHERE \(own) transaction_number >= \(bound)

@@ -98,81 +98,85 @@ struct APIKeyRoutes: Sendable {
         .object([.required("name", .string(1...120, [.singleLine, .notBlank]))])
     )
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/api-keys", tag: "API keys") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List API keys",
-                "Newest first.",
-                permission: .apiKeysRead,
-                query: .page,
-                answers: [.ok(.page(of: APIKeyBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Create an API key",
-                "The answer is the only place where the key is shown.",
-                permission: .apiKeysWrite,
-                body: NewAPIKey.schema(service.roles.all),
-                answers: [.created(APIKeyBody.createdSchema)],
-                problems: [
-                    ProblemKind(
-                        .forbidden,
-                        "api_key.beyond_authority",
-                        "The key would have permissions that you lack, or outlive the key that makes it."
-                    )
-                ],
-                use: create
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read an API key",
-                permission: .apiKeysRead,
-                answers: [.ok(APIKeyBody.schema)],
-                problems: [.notFound("api key")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Rename an API key",
-                permission: .apiKeysWrite,
-                body: Self.changes,
-                answers: [.ok(APIKeyBody.schema)],
-                problems: [.notFound("api key")],
-                use: rename
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Delete an API key",
-                "It stops working within 10 seconds.",
-                permission: .apiKeysWrite,
-                answers: [.noContent],
-                problems: [.notFound("api key")],
-                use: delete
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/api-keys",
+            tag: "API keys",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List API keys",
+                    "Newest first.",
+                    permission: .apiKeysRead,
+                    query: .page,
+                    responses: [.ok(.page(of: APIKeyBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Create an API key",
+                    "The answer is the only place where the key is shown.",
+                    permission: .apiKeysWrite,
+                    body: NewAPIKey.schema(service.roles.all),
+                    responses: [.created(APIKeyBody.createdSchema)],
+                    problems: [
+                        ProblemKind(
+                            .forbidden,
+                            "api_key.beyond_authority",
+                            "The key would have permissions that you lack, or outlive the key that makes it."
+                        )
+                    ],
+                    use: create
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read an API key",
+                    permission: .apiKeysRead,
+                    responses: [.ok(APIKeyBody.schema)],
+                    problems: [.notFound("api key")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Rename an API key",
+                    permission: .apiKeysWrite,
+                    body: Self.changes,
+                    responses: [.ok(APIKeyBody.schema)],
+                    problems: [.notFound("api key")],
+                    use: rename
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete an API key",
+                    "It stops working within 10 seconds.",
+                    permission: .apiKeysWrite,
+                    responses: [.noContent],
+                    problems: [.notFound("api key")],
+                    use: delete
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         .page(try await service.list(call.page, in: call.scope).map { APIKeyBody($0) })
     }
 
-    private func create(_ call: OrganizationCall) async throws -> Reply {
+    private func create(_ call: OrganizationCall) async throws -> Response {
         let (key, token) = try await service.create(NewAPIKey(call.body), by: call.principal, in: call.scope)
         return .created(APIKeyBody(key, token), at: "/api/v1/api-keys/\(key.id)")
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         .ok(APIKeyBody(try await service.get(call.pathID("id", or: .notFound("api key")), in: call.scope)))
     }
 
-    private func rename(_ call: OrganizationCall) async throws -> Reply {
+    private func rename(_ call: OrganizationCall) async throws -> Response {
         let key = try await service.rename(
             call.pathID("id", or: .notFound("api key")),
             to: call.body["name"]?.string ?? "",
@@ -181,7 +185,7 @@ struct APIKeyRoutes: Sendable {
         return .ok(APIKeyBody(key))
     }
 
-    private func delete(_ call: OrganizationCall) async throws -> Reply {
+    private func delete(_ call: OrganizationCall) async throws -> Response {
         try await service.delete(call.pathID("id", or: .notFound("api key")), in: call.scope)
         return .noContent
     }

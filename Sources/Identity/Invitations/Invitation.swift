@@ -8,13 +8,13 @@ package struct Invitation: Sendable {
     package let id: ID<Invitation>
     /// In lower case.
     package let email: String
-    package let role: Role
+    package let role: MemberRole
     /// nil when a key made it, or somebody whose account is gone.
     package let invitedBy: ID<UserEntity>?
     package let createdAt: Timestamp
     package let expiresAt: Timestamp
 
-    init(email: String, role: Role, invitedBy: ID<UserEntity>?, at now: Timestamp) {
+    init(email: String, role: MemberRole, invitedBy: ID<UserEntity>?, at now: Timestamp) {
         id = ID()
         self.email = User.folded(email)
         self.role = role
@@ -26,9 +26,9 @@ package struct Invitation: Sendable {
 
 package struct NewInvitation: Sendable {
     package let email: String
-    package let role: Role
+    package let role: MemberRole
 
-    package init(email: String, role: Role) {
+    package init(email: String, role: MemberRole) {
         self.email = email
         self.role = role
     }

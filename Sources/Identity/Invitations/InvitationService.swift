@@ -98,7 +98,7 @@ package struct InvitationService: Sendable {
             return Belonging(
                 role: role,
                 joinedAt: now,
-                organization: Belonging.Outline(
+                organization: Belonging.OrganizationOutline(
                     id: organization.id,
                     name: organization.name,
                     slug: organization.slug,
@@ -115,7 +115,7 @@ package struct InvitationService: Sendable {
         _ roles: RoleMatrix,
         _ tx: any Transaction,
         at now: Timestamp
-    ) throws -> (role: Role, organization: Organization) {
+    ) throws -> (role: MemberRole, organization: Organization) {
         guard let invitation = try InvitationStore(tx: tx, scope: scope).take(open.invitation.id, at: now) else {
             throw InvitationError.unknown
         }

@@ -3,11 +3,11 @@ package import Kernel
 /// A user's place in an organization: the truth about access.
 package struct Membership: Sendable {
     package let userID: ID<UserEntity>
-    package var role: Role
+    package var role: MemberRole
     package let createdAt: Timestamp
     package var updatedAt: Timestamp
 
-    init(userID: ID<UserEntity>, role: Role, at now: Timestamp) {
+    init(userID: ID<UserEntity>, role: MemberRole, at now: Timestamp) {
         self.userID = userID
         self.role = role
         createdAt = now
@@ -25,7 +25,7 @@ package struct Member: Sendable {
 
 /// One of the organizations that a user belongs to, in short.
 package struct Belonging: Sendable {
-    package struct Outline: Sendable {
+    package struct OrganizationOutline: Sendable {
         package let id: ID<OrganizationEntity>
         package let name: String
         package let slug: String
@@ -35,25 +35,25 @@ package struct Belonging: Sendable {
     /// The most that one user belongs to.
     static let limit = 100
 
-    package let role: Role
+    package let role: MemberRole
     package let joinedAt: Timestamp
-    package let organization: Outline
+    package let organization: OrganizationOutline
 }
 
 /// Where a user acts: one organization in full, and their role there.
-struct Place: Sendable {
-    let role: Role
+struct ActingMember: Sendable {
+    let role: MemberRole
     let organization: Organization
 }
 
 package struct NewMember: Sendable {
     package let email: String
     package let name: String
-    package let role: Role
+    package let role: MemberRole
     /// Their first password.
     package let password: Secret
 
-    package init(email: String, name: String, role: Role, password: Secret) {
+    package init(email: String, name: String, role: MemberRole, password: Secret) {
         self.email = email
         self.name = name
         self.role = role
@@ -65,7 +65,7 @@ package enum MembershipError: ProblemConvertible, Equatable {
     case unknown
     case alreadyMember
     case lastOwner
-    case beyondAuthority(Role)
+    case beyondAuthority(MemberRole)
     /// The address has an account, whose owner has to agree.
     case accountExists
     /// An organization made too many accounts for others.

@@ -14,7 +14,7 @@ package struct MemberBody: ResponseBody {
             .required("email", .email),
             .required("name", .string(1...120)),
             .required("image", .nullable(.uri)),
-            .required("role", .choice(of: Role.self)),
+            .required("role", .choice(of: MemberRole.self)),
             .required("created_at", .dateTime, "When they became a member."),
             .required("updated_at", .dateTime),
         ])
@@ -46,7 +46,7 @@ extension NewMember {
         .object([
             .required("email", .email, example: "ben@example.com"),
             .required("name", .string(1...120, [.singleLine, .notBlank]), example: "Ben"),
-            .required("role", .choice(of: Role.self)),
+            .required("role", .choice(of: MemberRole.self)),
             .required("password", PasswordRules.schema, "Their first password, which you tell them."),
         ])
     )
@@ -55,7 +55,7 @@ extension NewMember {
         self.init(
             email: body["email"]?.string ?? "",
             name: body["name"]?.string ?? "",
-            role: body["role"]?.string.flatMap(Role.init) ?? .member,
+            role: body["role"]?.string.flatMap(MemberRole.init) ?? .member,
             password: Secret(body["password"]?.string ?? "")
         )
     }
@@ -66,7 +66,7 @@ struct MembershipRoutes: Sendable {
 
     private static let changes = Schema.named(
         "MemberChanges",
-        .object([.required("role", .choice(of: Role.self))])
+        .object([.required("role", .choice(of: MemberRole.self))])
     )
     static let exists = ProblemKind(.conflict, "member.exists", "They are a member already.")
     static let lastOwner = ProblemKind(
@@ -85,82 +85,86 @@ struct MembershipRoutes: Sendable {
         "The account was changed at the same time; try again."
     )
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/members", tag: "Members") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List members",
-                "In the order in which they joined.",
-                permission: .membersRead,
-                query: .page,
-                answers: [.ok(.page(of: MemberBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Add a member",
-                "Makes an account with a first password. Who has an account already is invited. Nobody can give a role "
-                    + "that may do more than they may.",
-                permission: .membersWrite,
-                body: NewMember.schema,
-                answers: [.created(MemberBody.schema)],
-                problems: [
-                    Self.exists,
-                    ProblemKind(
-                        .conflict,
-                        "member.account_exists",
-                        "There is an account with this address: invite it."
-                    ),
-                    Self.beyondAuthority, Self.changed, .busy,
-                    ProblemKind(
-                        .tooManyRequests,
-                        "member.too_many_accounts",
-                        "The organization made too many accounts; wait as `Retry-After` says."
-                    ),
-                ],
-                use: add
-            )
-            Endpoint.organization(
-                .get,
-                "/{user_id}",
-                "Read a member",
-                permission: .membersRead,
-                answers: [.ok(MemberBody.schema)],
-                problems: [.notFound("member")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{user_id}",
-                "Change a member's role",
-                "Their sessions go on with the new role at once.",
-                permission: .membersWrite,
-                body: Self.changes,
-                edits: true,
-                answers: [.ok(MemberBody.schema)],
-                problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority],
-                use: change
-            )
-            Endpoint.organization(
-                .delete,
-                "/{user_id}",
-                "Remove a member",
-                "Their sessions in this organization end. An account that belongs to no organization any more is deleted.",
-                permission: .membersWrite,
-                answers: [.noContent],
-                problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority, Self.changed],
-                use: remove
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/members",
+            tag: "Members",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List members",
+                    "In the order in which they joined.",
+                    permission: .membersRead,
+                    query: .page,
+                    responses: [.ok(.page(of: MemberBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Add a member",
+                    "Makes an account with a first password. Who has an account already is invited. Nobody can give a role "
+                        + "that may do more than they may.",
+                    permission: .membersWrite,
+                    body: NewMember.schema,
+                    responses: [.created(MemberBody.schema)],
+                    problems: [
+                        Self.exists,
+                        ProblemKind(
+                            .conflict,
+                            "member.account_exists",
+                            "There is an account with this address: invite it."
+                        ),
+                        Self.beyondAuthority, Self.changed, .busy,
+                        ProblemKind(
+                            .tooManyRequests,
+                            "member.too_many_accounts",
+                            "The organization made too many accounts; wait as `Retry-After` says."
+                        ),
+                    ],
+                    use: add
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{user_id}",
+                    "Read a member",
+                    permission: .membersRead,
+                    responses: [.ok(MemberBody.schema)],
+                    problems: [.notFound("member")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{user_id}",
+                    "Change a member's role",
+                    "Their sessions go on with the new role at once.",
+                    permission: .membersWrite,
+                    body: Self.changes,
+                    edits: true,
+                    responses: [.ok(MemberBody.schema)],
+                    problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority],
+                    use: change
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{user_id}",
+                    "Remove a member",
+                    "Their sessions in this organization end. An account that belongs to no organization any more is deleted.",
+                    permission: .membersWrite,
+                    responses: [.noContent],
+                    problems: [.notFound("member"), Self.lastOwner, Self.beyondAuthority, Self.changed],
+                    use: remove
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         .page(try await service.list(call.page, in: call.scope).map(MemberBody.init))
     }
 
-    private func add(_ call: OrganizationCall) async throws -> Reply {
+    private func add(_ call: OrganizationCall) async throws -> Response {
         let member = try await service.add(NewMember(call.body), by: call.principal, in: call.scope)
         return .created(
             MemberBody(member),
@@ -169,16 +173,16 @@ struct MembershipRoutes: Sendable {
         )
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let member = try await service.get(call.pathID("user_id", or: .notFound("member")), in: call.scope)
         return .ok(MemberBody(member), tag: EntityTag(member.membership.updatedAt))
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let precondition = call.ifMatch
         let member = try await service.change(
             call.pathID("user_id", or: .notFound("member")),
-            to: call.body["role"]?.string.flatMap(Role.init) ?? .member,
+            to: call.body["role"]?.string.flatMap(MemberRole.init) ?? .member,
             by: call.principal,
             in: call.scope
         ) { updatedAt in
@@ -187,7 +191,7 @@ struct MembershipRoutes: Sendable {
         return .ok(MemberBody(member), tag: EntityTag(member.membership.updatedAt))
     }
 
-    private func remove(_ call: OrganizationCall) async throws -> Reply {
+    private func remove(_ call: OrganizationCall) async throws -> Response {
         try await service.remove(
             call.pathID("user_id", or: .notFound("member")),
             by: call.principal,
@@ -201,22 +205,26 @@ struct MembershipRoutes: Sendable {
 struct OwnMembershipRoutes: Sendable {
     let service: MembershipService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/me/memberships", tag: "Me") {
-            Endpoint.organization(
-                .delete,
-                "/{organization_id}",
-                "Leave an organization",
-                "My sessions there end. An account that belongs to no organization any more is deleted.",
-                permission: nil,
-                answers: [.noContent],
-                problems: [.notFound("organization"), MembershipRoutes.lastOwner, MembershipRoutes.changed],
-                use: leave
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/me/memberships",
+            tag: "Me",
+            [
+                Endpoint.organization(
+                    .delete,
+                    "/{organization_id}",
+                    "Leave an organization",
+                    "My sessions there end. An account that belongs to no organization any more is deleted.",
+                    permission: nil,
+                    responses: [.noContent],
+                    problems: [.notFound("organization"), MembershipRoutes.lastOwner, MembershipRoutes.changed],
+                    use: leave
+                )
+            ]
+        )
     }
 
-    private func leave(_ call: OrganizationCall) async throws -> Reply {
+    private func leave(_ call: OrganizationCall) async throws -> Response {
         try await service.leave(
             call.pathID("organization_id", or: .notFound("organization")),
             by: call.principal,

@@ -69,7 +69,7 @@ package struct MembershipService: Sendable {
 
     static func insert(
         _ user: ID<UserEntity>,
-        _ role: Role,
+        _ role: MemberRole,
         in scope: OrganizationScope,
         _ tx: any Transaction,
         at now: Timestamp
@@ -80,7 +80,7 @@ package struct MembershipService: Sendable {
 
     package func change(
         _ user: ID<UserEntity>,
-        to role: Role,
+        to role: MemberRole,
         by principal: Principal,
         in scope: OrganizationScope,
         check: @escaping @Sendable (Timestamp) throws -> Void = { _ in }
@@ -148,7 +148,7 @@ package struct MembershipService: Sendable {
         _ user: ID<UserEntity>,
         in scope: OrganizationScope,
         at now: Timestamp,
-        check: @escaping @Sendable (Role, any Transaction) throws -> Void = { _, _ in }
+        check: @escaping @Sendable (MemberRole, any Transaction) throws -> Void = { _, _ in }
     ) async throws {
         try await database.write(for: .authentication) { tx in
             let memberships = MembershipStore(tx: tx, scope: scope)

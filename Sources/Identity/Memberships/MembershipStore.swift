@@ -21,11 +21,16 @@ extension Belonging: RowDecodable {
     package init(row: inout Row) throws {
         role = try row.next()
         joinedAt = try row.next()
-        organization = Outline(id: try row.next(), name: try row.next(), slug: try row.next(), status: try row.next())
+        organization = OrganizationOutline(
+            id: try row.next(),
+            name: try row.next(),
+            slug: try row.next(),
+            status: try row.next()
+        )
     }
 }
 
-extension Place: RowDecodable {
+extension ActingMember: RowDecodable {
     init(row: inout Row) throws {
         role = try row.next()
         organization = try Organization(row: &row)
@@ -60,7 +65,7 @@ struct MembershipStore {
         of user: ID<UserEntity>,
         in organization: ID<OrganizationEntity>,
         _ tx: any Transaction
-    ) throws -> Place? {
+    ) throws -> ActingMember? {
         try tx.first(
             """
             SELECT m.role, \(OrganizationStore.joinedColumns)
@@ -94,17 +99,18 @@ struct MembershipStore {
         of user: ID<UserEntity>,
         beside organization: ID<OrganizationEntity>,
         in tx: any Transaction
-    ) throws -> (organization: ID<OrganizationEntity>, role: Role)? {
+    ) throws -> (organization: ID<OrganizationEntity>, role: MemberRole)? {
         try tx.rows(
             """
             SELECT m.organization_id, m.role FROM memberships m JOIN organizations o ON o.id = m.organization_id
             WHERE m.user_id = \(user) AND m.organization_id <> \(organization)
             ORDER BY CASE o.status WHEN 'deleted' THEN 1 ELSE 0 END, m.created_at, m.organization_id LIMIT 1
             """
-        ) { row in (organization: try row.next(ID<OrganizationEntity>.self), role: try row.next(Role.self)) }.first
+        ) { row in (organization: try row.next(ID<OrganizationEntity>.self), role: try row.next(MemberRole.self)) }
+        .first
     }
 
-    func role(of user: ID<UserEntity>) throws -> Role? {
+    func role(of user: ID<UserEntity>) throws -> MemberRole? {
         try tx.value("SELECT role FROM memberships WHERE organization_id = \(scope.id) AND user_id = \(user)")
     }
 

@@ -2,7 +2,7 @@ package import Kernel
 import Storage
 
 /// What somebody is in an organization.
-package enum Role: String, Sendable, CaseIterable, StoredEnumeration {
+package enum MemberRole: String, Sendable, CaseIterable, StoredEnumeration {
     case owner
     case admin
     case member
@@ -23,7 +23,7 @@ package struct RoleMatrix: Sendable {
         member = Set(grants.filter { $0.holders == .members }.map(\.permission))
     }
 
-    package func permissions(of role: Role) -> Set<Permission> {
+    package func permissions(of role: MemberRole) -> Set<Permission> {
         switch role {
         case .owner: owner
         case .admin: admin
@@ -42,7 +42,7 @@ struct Authority: Sendable {
     let roles: RoleMatrix
 
     /// A person who holds a role, or none.
-    init(of role: Role?, _ roles: RoleMatrix) {
+    init(of role: MemberRole?, _ roles: RoleMatrix) {
         self.init(permissions: role.map(roles.permissions(of:)) ?? [], isPerson: true, roles)
     }
 
@@ -53,11 +53,11 @@ struct Authority: Sendable {
         self.roles = roles
     }
 
-    func covers(_ role: Role) -> Bool {
+    func covers(_ role: MemberRole) -> Bool {
         (role != .owner || isPerson) && roles.permissions(of: role).isSubset(of: permissions)
     }
 
-    func check(_ role: Role) throws(MembershipError) {
+    func check(_ role: MemberRole) throws(MembershipError) {
         guard covers(role) else { throw .beyondAuthority(role) }
     }
 }

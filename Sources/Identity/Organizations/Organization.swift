@@ -5,7 +5,7 @@ import Storage
 package struct Organization: Sendable {
     package enum Status: String, Sendable, CaseIterable, StoredEnumeration {
         case active
-        /// Nobody can act in it until the operator lifts it.
+        /// Nobody can act in it until the administrator lifts it.
         case suspended
         /// Nobody can act in it any more; it is purged after the grace period.
         case deleted

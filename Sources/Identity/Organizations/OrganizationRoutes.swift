@@ -111,68 +111,72 @@ struct OrganizationRoutes: Sendable {
         "You belong to \(Belonging.limit) organizations, which is the most."
     )
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/organizations", tag: "Organizations") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List organizations",
-                "Those that you belong to, newest first; for an API key just its own.",
-                permission: .organizationRead,
-                query: .page,
-                answers: [.ok(.page(of: OrganizationBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Create an organization",
-                "You become its owner. `POST /api/v1/auth/switch` leads into it.",
-                permission: nil,
-                body: NewOrganization.schema,
-                answers: [.created(OrganizationBody.schema)],
-                problems: [.userRequired, Self.slugTaken, Self.tooMany],
-                use: create
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read an organization",
-                "A credential sees the one that it belongs to.",
-                permission: .organizationRead,
-                answers: [.ok(OrganizationBody.schema)],
-                problems: [.notFound("organization")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Change an organization",
-                permission: .organizationWrite,
-                body: OrganizationChanges.schema,
-                edits: true,
-                answers: [.ok(OrganizationBody.schema)],
-                problems: [.notFound("organization"), Self.slugTaken],
-                use: change
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Delete an organization",
-                "All its sessions and API keys stop working. Its data is deleted for good after the grace period.",
-                permission: .organizationDelete,
-                answers: [.noContent],
-                problems: [.notFound("organization")],
-                use: delete
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/organizations",
+            tag: "Organizations",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List organizations",
+                    "Those that you belong to, newest first; for an API key just its own.",
+                    permission: .organizationRead,
+                    query: .page,
+                    responses: [.ok(.page(of: OrganizationBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Create an organization",
+                    "You become its owner. `POST /api/v1/auth/switch` leads into it.",
+                    permission: nil,
+                    body: NewOrganization.schema,
+                    responses: [.created(OrganizationBody.schema)],
+                    problems: [.userRequired, Self.slugTaken, Self.tooMany],
+                    use: create
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read an organization",
+                    "A credential sees the one that it belongs to.",
+                    permission: .organizationRead,
+                    responses: [.ok(OrganizationBody.schema)],
+                    problems: [.notFound("organization")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Change an organization",
+                    permission: .organizationWrite,
+                    body: OrganizationChanges.schema,
+                    edits: true,
+                    responses: [.ok(OrganizationBody.schema)],
+                    problems: [.notFound("organization"), Self.slugTaken],
+                    use: change
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete an organization",
+                    "All its sessions and API keys stop working. Its data is deleted for good after the grace period.",
+                    permission: .organizationDelete,
+                    responses: [.noContent],
+                    problems: [.notFound("organization")],
+                    use: delete
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         .page(try await service.list(call.page, in: call.scope).map { OrganizationBody($0) })
     }
 
-    private func create(_ call: OrganizationCall) async throws -> Reply {
+    private func create(_ call: OrganizationCall) async throws -> Response {
         let organization = try await service.create(
             NewOrganization(call.body),
             by: call.principal.user,
@@ -186,12 +190,12 @@ struct OrganizationRoutes: Sendable {
         )
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let organization = try await service.get(call.pathID("id", or: .notFound("organization")), in: call.scope)
         return .ok(OrganizationBody(organization), tag: EntityTag(organization.updatedAt))
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let precondition = call.ifMatch
         let organization = try await service.change(
             call.pathID("id", or: .notFound("organization")),
@@ -203,7 +207,7 @@ struct OrganizationRoutes: Sendable {
         return .ok(OrganizationBody(organization), tag: EntityTag(organization.updatedAt))
     }
 
-    private func delete(_ call: OrganizationCall) async throws -> Reply {
+    private func delete(_ call: OrganizationCall) async throws -> Response {
         try await service.delete(call.pathID("id", or: .notFound("organization")), in: call.scope)
         return .noContent
     }

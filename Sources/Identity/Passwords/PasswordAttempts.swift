@@ -10,7 +10,7 @@ struct PasswordAttempts: Sendable {
     let everywhere: RateLimiter<String>
 
     /// One attempt that was counted.
-    struct Attempt: Sendable {
+    struct PasswordAttempt: Sendable {
         fileprivate let attempts: PasswordAttempts
         fileprivate let account: String
         fileprivate let place: String
@@ -35,7 +35,7 @@ struct PasswordAttempts: Sendable {
     /// Counts an attempt.
     ///
     /// - Parameter account: What is guessed at.
-    func begin(at account: String, from origin: RequestOrigin?) throws(SessionError) -> Attempt {
+    func begin(at account: String, from origin: RequestOrigin?) throws(SessionError) -> PasswordAttempt {
         let place = "\(Self.network(of: origin?.address)) \(account)"
         let here = near.take(place)
         guard here.isAllowed else { throw .tooManyAttempts(retryAfterSeconds: here.retryAfterSeconds) }
@@ -44,7 +44,7 @@ struct PasswordAttempts: Sendable {
             near.giveBack(place)
             throw .tooManyAttempts(retryAfterSeconds: anywhere.retryAfterSeconds)
         }
-        return Attempt(attempts: self, account: account, place: place)
+        return PasswordAttempt(attempts: self, account: account, place: place)
     }
 
     /// The network that one client may have to itself: the /24 of an IPv4 address, the /48 of an IPv6 address.

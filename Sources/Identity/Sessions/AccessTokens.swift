@@ -20,7 +20,7 @@ struct AccessTokens: Sendable {
     private static let longest = 1_024
     private static let issuer = "kuvend"
 
-    private struct Payload: JWTPayload {
+    private struct TokenClaims: JWTPayload {
         let iss: String
         let sub: String
         let org: String
@@ -53,7 +53,7 @@ struct AccessTokens: Sendable {
         at now: Timestamp
     ) async throws -> Secret {
         let issuedAt = now.milliseconds / 1_000
-        let payload = Payload(
+        let payload = TokenClaims(
             iss: Self.issuer,
             sub: user.description,
             org: organization.description,
@@ -68,7 +68,7 @@ struct AccessTokens: Sendable {
     func read(_ token: Secret, at now: Timestamp) async -> AccessClaims? {
         let text = token.exposed
         guard text.utf8.count <= Self.longest, text.utf8.allSatisfy(Self.mayBeInToken), Self.isOurAlgorithm(text),
-            let payload = try? await keys.verify(text, as: Payload.self),
+            let payload = try? await keys.verify(text, as: TokenClaims.self),
             payload.iss == Self.issuer, let user = ID<UserEntity>(payload.sub),
             let organization = ID<OrganizationEntity>(payload.org), let session = ID<Session>(payload.sid),
             let expiresAt = Self.timestamp(payload.exp), let issuedAt = Self.timestamp(payload.iat),

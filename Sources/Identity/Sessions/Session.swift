@@ -79,7 +79,7 @@ package struct SignedIn: Sendable {
     package let refreshToken: Secret
     package let user: User
     package let organization: Organization
-    package let role: Role
+    package let role: MemberRole
 }
 
 package enum SessionError: ProblemConvertible, Equatable {

@@ -113,113 +113,117 @@ struct SessionRoutes: Sendable {
         "The organization is suspended."
     )
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/auth", tag: "Sign-in") {
-            Endpoint.public(
-                .post,
-                "/signup",
-                "Sign up",
-                "Creates an account and an organization that it owns.",
-                body: SignUp.schema,
-                answers: [.created(SignedInBody.schema)],
-                problems: [
-                    Self.emailTaken, OrganizationRoutes.slugTaken, .busy,
-                ],
-                rateLimit: .authentication,
-                bodyLimit: Self.bodyLimit,
-                use: signUp
-            )
-            Endpoint.public(
-                .post,
-                "/join",
-                "Join an organization that invited you",
-                "Creates an account with the address of the invitation. Who has one logs in and accepts the invitation with "
-                    + "`POST /api/v1/me/memberships`.",
-                body: Self.join,
-                answers: [.created(SignedInBody.schema)],
-                problems: [InvitationRoutes.notFound, Self.emailTaken, .busy],
-                rateLimit: .authentication,
-                bodyLimit: Self.bodyLimit,
-                use: join
-            )
-            Endpoint.public(
-                .post,
-                "/login",
-                "Log in",
-                body: Self.logIn,
-                answers: [.ok(SignedInBody.schema)],
-                problems: [
-                    Self.invalidCredentials, Self.suspended,
-                    ProblemKind(
-                        .notFound,
-                        "organization.not_found",
-                        "The account does not belong to this organization."
-                    ),
-                    .tooManyAttempts, .busy,
-                ],
-                rateLimit: .authentication,
-                bodyLimit: Self.bodyLimit,
-                use: logIn
-            )
-            Endpoint.public(
-                .post,
-                "/refresh",
-                "Refresh the tokens",
-                "A refresh token can be used once. Sent again within 10 s it receives the same successor; later its "
-                    + "session ends.",
-                body: Self.refresh,
-                answers: [.ok(SignedInBody.schema)],
-                problems: [
-                    ProblemKind(.unauthorized, "auth.invalid_refresh_token", "The token is unknown or has ended."),
-                    ProblemKind(
-                        .unauthorized,
-                        "auth.refresh_reused",
-                        "The token was used before; its session was ended."
-                    ),
-                    Self.suspended,
-                ],
-                bodyLimit: Self.bodyLimit,
-                use: refresh
-            )
-            Endpoint.organization(
-                .post,
-                "/logout",
-                "Log out",
-                "Ends the session of the token, and those that it was switched to or from.",
-                permission: nil,
-                answers: [.noContent],
-                problems: [.userRequired],
-                idempotent: false,
-                use: logOut
-            )
-            Endpoint.organization(
-                .post,
-                "/switch",
-                "Switch to another organization",
-                "A new session in another organization of yours. The present one goes on; both belong to one sign-in and end "
-                    + "together.",
-                permission: nil,
-                body: Self.switch,
-                answers: [.ok(SignedInBody.schema)],
-                problems: [
-                    .userRequired, Self.suspended, .notFound("organization"),
-                    ProblemKind(
-                        .conflict,
-                        "auth.same_organization",
-                        "The token acts in this organization already."
-                    ),
-                ],
-                idempotent: false,
-                use: switchOrganization
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/auth",
+            tag: "Sign-in",
+            [
+                Endpoint.public(
+                    .post,
+                    "/signup",
+                    "Sign up",
+                    "Creates an account and an organization that it owns.",
+                    body: SignUp.schema,
+                    responses: [.created(SignedInBody.schema)],
+                    problems: [
+                        Self.emailTaken, OrganizationRoutes.slugTaken, .busy,
+                    ],
+                    rateLimit: .authentication,
+                    bodyLimit: Self.bodyLimit,
+                    use: signUp
+                ),
+                Endpoint.public(
+                    .post,
+                    "/join",
+                    "Join an organization that invited you",
+                    "Creates an account with the address of the invitation. Who has one logs in and accepts the invitation with "
+                        + "`POST /api/v1/me/memberships`.",
+                    body: Self.join,
+                    responses: [.created(SignedInBody.schema)],
+                    problems: [InvitationRoutes.notFound, Self.emailTaken, .busy],
+                    rateLimit: .authentication,
+                    bodyLimit: Self.bodyLimit,
+                    use: join
+                ),
+                Endpoint.public(
+                    .post,
+                    "/login",
+                    "Log in",
+                    body: Self.logIn,
+                    responses: [.ok(SignedInBody.schema)],
+                    problems: [
+                        Self.invalidCredentials, Self.suspended,
+                        ProblemKind(
+                            .notFound,
+                            "organization.not_found",
+                            "The account does not belong to this organization."
+                        ),
+                        .tooManyAttempts, .busy,
+                    ],
+                    rateLimit: .authentication,
+                    bodyLimit: Self.bodyLimit,
+                    use: logIn
+                ),
+                Endpoint.public(
+                    .post,
+                    "/refresh",
+                    "Refresh the tokens",
+                    "A refresh token can be used once. Sent again within 10 s it receives the same successor; later its "
+                        + "session ends.",
+                    body: Self.refresh,
+                    responses: [.ok(SignedInBody.schema)],
+                    problems: [
+                        ProblemKind(.unauthorized, "auth.invalid_refresh_token", "The token is unknown or has ended."),
+                        ProblemKind(
+                            .unauthorized,
+                            "auth.refresh_reused",
+                            "The token was used before; its session was ended."
+                        ),
+                        Self.suspended,
+                    ],
+                    bodyLimit: Self.bodyLimit,
+                    use: refresh
+                ),
+                Endpoint.organization(
+                    .post,
+                    "/logout",
+                    "Log out",
+                    "Ends the session of the token, and those that it was switched to or from.",
+                    permission: nil,
+                    responses: [.noContent],
+                    problems: [.userRequired],
+                    idempotent: false,
+                    use: logOut
+                ),
+                Endpoint.organization(
+                    .post,
+                    "/switch",
+                    "Switch to another organization",
+                    "A new session in another organization of yours. The present one goes on; both belong to one sign-in and end "
+                        + "together.",
+                    permission: nil,
+                    body: Self.switch,
+                    responses: [.ok(SignedInBody.schema)],
+                    problems: [
+                        .userRequired, Self.suspended, .notFound("organization"),
+                        ProblemKind(
+                            .conflict,
+                            "auth.same_organization",
+                            "The token acts in this organization already."
+                        ),
+                    ],
+                    idempotent: false,
+                    use: switchOrganization
+                ),
+            ]
+        )
     }
 
-    private func signUp(_ call: PublicCall) async throws -> Reply {
+    private func signUp(_ call: PublicCall) async throws -> Response {
         .created(SignedInBody(try await service.signUp(SignUp(call.body), from: call.origin)), at: "/api/v1/me")
     }
 
-    private func join(_ call: PublicCall) async throws -> Reply {
+    private func join(_ call: PublicCall) async throws -> Response {
         let new = Joining(
             code: Secret(call.body["code"]?.string ?? ""),
             name: call.body["name"]?.string ?? "",
@@ -228,7 +232,7 @@ struct SessionRoutes: Sendable {
         return .created(SignedInBody(try await service.join(new, from: call.origin)), at: "/api/v1/me")
     }
 
-    private func logIn(_ call: PublicCall) async throws -> Reply {
+    private func logIn(_ call: PublicCall) async throws -> Response {
         let signedIn = try await service.logIn(
             email: call.body["email"]?.string ?? "",
             password: Secret(call.body["password"]?.string ?? ""),
@@ -238,17 +242,17 @@ struct SessionRoutes: Sendable {
         return .ok(SignedInBody(signedIn))
     }
 
-    private func refresh(_ call: PublicCall) async throws -> Reply {
+    private func refresh(_ call: PublicCall) async throws -> Response {
         let secret = Secret(call.body["refresh_token"]?.string ?? "")
         return .ok(SignedInBody(try await service.refresh(secret, from: call.origin)))
     }
 
-    private func logOut(_ call: OrganizationCall) async throws -> Reply {
+    private func logOut(_ call: OrganizationCall) async throws -> Response {
         try await service.logOut(call.principal, in: call.scope)
         return .noContent
     }
 
-    private func switchOrganization(_ call: OrganizationCall) async throws -> Reply {
+    private func switchOrganization(_ call: OrganizationCall) async throws -> Response {
         guard let id = call.body["organization_id"]?.string.flatMap({ ID<OrganizationEntity>($0) }) else {
             throw OrganizationError.unknown
         }

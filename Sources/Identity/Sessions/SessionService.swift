@@ -173,8 +173,8 @@ package struct SessionService: Sendable {
     }
 
     private enum Refresh: Sendable {
-        case rotated(User, Place, ID<Session>)
-        case replayed(User, Place, ID<Session>, successor: [UInt8])
+        case rotated(User, ActingMember, ID<Session>)
+        case replayed(User, ActingMember, ID<Session>, successor: [UInt8])
         case reused([ID<Session>])
     }
 
@@ -257,7 +257,7 @@ package struct SessionService: Sendable {
 
     private func signedIn(
         _ user: User,
-        _ place: Place,
+        _ place: ActingMember,
         _ session: ID<Session>,
         _ refreshToken: Secret,
         at now: Timestamp

@@ -5,7 +5,7 @@ import Storage
 struct LiveSession: RowDecodable, Sendable {
     let user: ID<UserEntity>
     let organization: ID<OrganizationEntity>
-    let role: Role
+    let role: MemberRole
     let status: Organization.Status
     let family: ID<Session>
     let signedInAt: Timestamp

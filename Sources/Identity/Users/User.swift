@@ -10,7 +10,7 @@ package struct User: Sendable {
     package let email: String
     package var name: String
     /// In the home organization.
-    package let role: Role
+    package let role: MemberRole
     package let emailVerifiedAt: Timestamp?
     package var image: String?
     package let createdAt: Timestamp
@@ -21,7 +21,7 @@ package struct User: Sendable {
         organizationID: ID<OrganizationEntity>,
         email: String,
         name: String,
-        role: Role,
+        role: MemberRole,
         at now: Timestamp
     ) {
         self.id = id

@@ -14,7 +14,7 @@ package struct UserBody: ResponseBody {
             .required("organization_id", .uuid, "The home organization."),
             .required("email", .email),
             .required("name", .string(1...120)),
-            .required("role", .choice(of: Role.self), "In the home organization."),
+            .required("role", .choice(of: MemberRole.self), "In the home organization."),
             .required("email_verified", .nullable(.dateTime), "When the address was verified."),
             .required("image", .nullable(.uri)),
             .required("created_at", .dateTime),
@@ -59,7 +59,7 @@ struct BelongingBody: ResponseBody {
             .required("organization_name", .string(1...120)),
             .required("organization_slug", .string(Slug.length, format: .slug)),
             .required("organization_status", .choice(of: Organization.Status.self)),
-            .required("role", .choice(of: Role.self)),
+            .required("role", .choice(of: MemberRole.self)),
             .required("created_at", .dateTime, "When you joined."),
         ])
     )
@@ -97,7 +97,7 @@ struct MeBody: ResponseBody {
                 OrganizationBody.outlineSchema,
                 "Where the credential acts; in full for those who may read it."
             ),
-            .required("role", .nullable(.choice(of: Role.self)), "Of the user in this organization."),
+            .required("role", .nullable(.choice(of: MemberRole.self)), "Of the user in this organization."),
             .required("permissions", .array(of: .string(1...100))),
             .optional(
                 "memberships",
@@ -109,7 +109,7 @@ struct MeBody: ResponseBody {
 
     func write(to json: inout JSONWriter) {
         json.beginObject()
-        var role: Role?
+        var role: MemberRole?
         switch me.caller {
         case .user(let user, let itsRole):
             role = itsRole
@@ -160,57 +160,61 @@ struct UserRoutes: Sendable {
         ])
     )
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/me", tag: "Me") {
-            Endpoint.organization(
-                .get,
-                "",
-                "Who am I",
-                "Who calls, in which organization, and what they may do there.",
-                permission: nil,
-                answers: [.ok(MeBody.schema)],
-                problems: [.notFound("user"), .notFound("api key")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "",
-                "Change my account",
-                permission: nil,
-                body: UserChanges.schema,
-                answers: [.ok(UserBody.schema)],
-                problems: [.userRequired, .notFound("user")],
-                use: change
-            )
-            Endpoint.organization(
-                .post,
-                "/password",
-                "Change my password",
-                "All my other sessions end.",
-                permission: nil,
-                body: Self.passwordChange,
-                answers: [.noContent],
-                problems: [
-                    .userRequired, .notFound("user"), .busy, .tooManyAttempts,
-                    ProblemKind(.badRequest, "user.wrong_password", "The current password is another one."),
-                ],
-                rateLimit: .authentication,
-                idempotent: false,
-                use: changePassword
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/me",
+            tag: "Me",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "Who am I",
+                    "Who calls, in which organization, and what they may do there.",
+                    permission: nil,
+                    responses: [.ok(MeBody.schema)],
+                    problems: [.notFound("user"), .notFound("api key")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "",
+                    "Change my account",
+                    permission: nil,
+                    body: UserChanges.schema,
+                    responses: [.ok(UserBody.schema)],
+                    problems: [.userRequired, .notFound("user")],
+                    use: change
+                ),
+                Endpoint.organization(
+                    .post,
+                    "/password",
+                    "Change my password",
+                    "All my other sessions end.",
+                    permission: nil,
+                    body: Self.passwordChange,
+                    responses: [.noContent],
+                    problems: [
+                        .userRequired, .notFound("user"), .busy, .tooManyAttempts,
+                        ProblemKind(.badRequest, "user.wrong_password", "The current password is another one."),
+                    ],
+                    rateLimit: .authentication,
+                    idempotent: false,
+                    use: changePassword
+                ),
+            ]
+        )
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         .ok(MeBody(try await service.me(call.principal, in: call.scope)))
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let user = try await service.change(UserChanges(call.body), by: call.principal, in: call.scope)
         return .ok(UserBody(user))
     }
 
-    private func changePassword(_ call: OrganizationCall) async throws -> Reply {
+    private func changePassword(_ call: OrganizationCall) async throws -> Response {
         try await service.changePassword(
             from: Secret(call.body["current_password"]?.string ?? ""),
             to: Secret(call.body["new_password"]?.string ?? ""),

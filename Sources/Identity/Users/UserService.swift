@@ -5,7 +5,7 @@ import Storage
 /// Who calls, where, and what they may do there.
 package struct Me: Sendable {
     package enum Caller: Sendable {
-        case user(User, Role)
+        case user(User, MemberRole)
         case apiKey(APIKey)
     }
 

@@ -83,7 +83,7 @@ struct UserStore {
         _ id: ID<UserEntity>,
         from old: ID<OrganizationEntity>,
         to new: ID<OrganizationEntity>,
-        as role: Role,
+        as role: MemberRole,
         at now: Timestamp,
         in tx: any Transaction
     ) throws {
@@ -121,7 +121,7 @@ struct UserStore {
     }
 
     /// Keeps the copy of the home membership's role.
-    func setRole(_ role: Role, of id: ID<UserEntity>, at now: Timestamp) throws {
+    func setRole(_ role: MemberRole, of id: ID<UserEntity>, at now: Timestamp) throws {
         try tx.run(
             """
             UPDATE users SET role = \(role), updated_at = \(now) WHERE organization_id = \(scope.id) AND id = \(id)

@@ -12,7 +12,7 @@ package protocol QueuedWork: Sendable {
     static var lane: Lane { get }
     static var policy: RetryPolicy { get }
 
-    /// What `init(payload:)` reads. Holds no secret: the queue is readable by the operator.
+    /// What `init(payload:)` reads. Holds no secret: the queue is readable by the administrator.
     var payload: JSON { get }
 
     /// How long one attempt at this job may run, at most a day; nil is what its kind's policy says.
@@ -35,7 +35,7 @@ package protocol PlatformJob: QueuedWork {}
 
 /// How a handler says what becomes of its job, apart from returning (finished) and other errors (tried again).
 ///
-/// Reasons are kept and shown to operators; they hold no secret and no words of a contact.
+/// Reasons are kept and shown to administrators; they hold no secret and no words of a contact.
 package enum JobFailure: Error, Sendable, Hashable {
     /// Trying again cannot help: into quarantine at once.
     case permanent(_ reason: String)

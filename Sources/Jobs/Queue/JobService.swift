@@ -38,7 +38,7 @@ package struct JobService: Sendable {
         try await discard(id, of: scope.id, in: .organization(scope))
     }
 
-    // MARK: Platform jobs, for the operator's command line
+    // MARK: Platform jobs, for the administrator's command line
 
     package func listQuarantinedPlatformJobs(_ page: PageRequest) async throws -> Page<QuarantinedJob> {
         try await list(.zero, in: .system(.queue), page)

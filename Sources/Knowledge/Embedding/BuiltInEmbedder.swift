@@ -172,7 +172,7 @@ private enum FunctionWords {
 
 /// Folds case, diacritics and width with tables of its own, because those of a library change with its version.
 private enum ScalarFolding {
-    enum Role {
+    enum CharacterRole {
         /// Part of a word.
         case word
         /// A word by itself: ideographs, letters of scripts without spaces, pictographs.
@@ -184,7 +184,7 @@ private enum ScalarFolding {
         case separator
     }
 
-    static func role(of scalar: Unicode.Scalar) -> Role {
+    static func role(of scalar: Unicode.Scalar) -> CharacterRole {
         switch scalar.value {
         case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: return .word
         case 0x27, 0x2019: return .apostrophe
@@ -245,7 +245,7 @@ private enum ScalarFolding {
     }
 
     /// The letters of a block in lower case and without diacritics; `-` for what stays as it is.
-    private struct Table {
+    private struct FoldingTable {
         let first: UInt32
         let letters: [UInt32]
 
@@ -257,7 +257,7 @@ private enum ScalarFolding {
 
     /// From the canonical decompositions of Unicode 15.
     private static let tables = [
-        Table(
+        FoldingTable(
             first: 0x00C0,
             letters: """
                 aaaaaaæceeeeiiiidnooooo-ouuuuyþßaaaaaaæceeeeiiiidnooooo-ouuuuyþyaaaaaaccccccccddddeeeeeeeeeegggg\
@@ -267,20 +267,20 @@ private enum ScalarFolding {
                 ɀɂɂƀʉʌɇɇɉɉɋɋɍɍɏɏ
                 """
         ),
-        Table(
+        FoldingTable(
             first: 0x0370,
             letters: """
                 ͱͱͳͳʹ-ͷͷ--ͺͻͼͽ-ϳ------α-εηι-ο-υωιαβγδεζηθικλμνξοπρ-στυφχψωιυαεηιυαβγδεζηθικλμνξοπρσστυφχψωιυουωϗ\
                 ϐϑϒϒϒϕϖϗϙϙϛϛϝϝϟϟϡϡϣϣϥϥϧϧϩϩϫϫϭϭϯϯϰϱϲϳθϵ-ϸϸϲϻϻϼͻͼͽ
                 """
         ),
-        Table(
+        FoldingTable(
             first: 0x0400,
             letters: """
                 ееђгєѕііјљњћкиуџабвгдежзииклмнопрстуфхцчшщъыьэюяабвгдежзииклмнопрстуфхцчшщъыьэюяееђгєѕііјљњћкиуџ
                 """
         ),
-        Table(
+        FoldingTable(
             first: 0x1E00,
             letters: """
                 aabbbbbbccddddddddddeeeeeeeeeeffgghhhhhhhhhhiiiikkkkkkllllllllmmmmmmnnnnnnnnoooooooopppprrrrrrrr\
@@ -288,7 +288,7 @@ private enum ScalarFolding {
                 eeeeeeeeiiiioooooooooooooooooooooooouuuuuuuuuuuuuuyyyyyyyyỻỻỽỽỿỿ
                 """
         ),
-        Table(
+        FoldingTable(
             first: 0x1F00,
             letters: """
                 ααααααααααααααααεεεεεε--εεεεεε--ηηηηηηηηηηηηηηηηιιιιιιιιιιιιιιιιοοοοοο--οοοοοο--υυυυυυυυ-υ-υ-υ-υ\

@@ -133,80 +133,90 @@ extension NewKnowledgeSource {
 struct KnowledgeSourceRoutes: Sendable {
     let service: KnowledgeSourceService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/knowledge-sources", tag: "Knowledge") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List knowledge sources",
-                "Newest first.",
-                permission: .knowledgeRead,
-                query: .page + [
-                    .optional("status", .choice(of: KnowledgeSource.Status.self)),
-                    .optional("type", .choice(of: KnowledgeSource.Kind.self)),
-                ],
-                answers: [.ok(.page(of: KnowledgeSourceBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Add a knowledge source",
-                "Answers at once; training follows. The source can be searched when its status is `ready`.",
-                permission: .knowledgeWrite,
-                body: NewKnowledgeSource.schema,
-                answers: [.created(KnowledgeSourceBody.schema)],
-                problems: [ProblemKind(.contentTooLarge, "knowledge_source.too_large", "The document is too large.")],
-                bodyLimit: 3 * KnowledgeSource.maximumDocumentSize,
-                use: add
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read a knowledge source",
-                permission: .knowledgeRead,
-                answers: [.ok(KnowledgeSourceBody.schema)],
-                problems: [.notFound("knowledge source")],
-                use: show
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Delete a knowledge source",
-                "Its document and chunks go with it.",
-                permission: .knowledgeWrite,
-                answers: [.noContent],
-                problems: [.notFound("knowledge source")],
-                use: delete
-            )
-            Endpoint.organization(
-                .post,
-                "/{id}/retrain",
-                "Train a knowledge source again",
-                "Until the new training is complete, searches and agents find what the last one left.",
-                permission: .knowledgeWrite,
-                answers: [.accepted(KnowledgeSourceBody.schema)],
-                problems: [.notFound("knowledge source")],
-                use: retrain
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}/chunks",
-                "List the chunks of a knowledge source",
-                "In the order of the document.",
-                permission: .knowledgeRead,
-                query: [
-                    .optional("limit", .integer(1...100), "How many items at most.", default: 20),
-                    .optional("after", .integer(0...Int64(Int32.max)), "The ordinal of the last chunk that was seen."),
-                ],
-                answers: [.ok(.object([.required("data", .array(of: DocumentChunkBody.schema))]))],
-                problems: [.notFound("knowledge source")],
-                use: chunks
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/knowledge-sources",
+            tag: "Knowledge",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List knowledge sources",
+                    "Newest first.",
+                    permission: .knowledgeRead,
+                    query: .page + [
+                        .optional("status", .choice(of: KnowledgeSource.Status.self)),
+                        .optional("type", .choice(of: KnowledgeSource.Kind.self)),
+                    ],
+                    responses: [.ok(.page(of: KnowledgeSourceBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Add a knowledge source",
+                    "Answers at once; training follows. The source can be searched when its status is `ready`.",
+                    permission: .knowledgeWrite,
+                    body: NewKnowledgeSource.schema,
+                    responses: [.created(KnowledgeSourceBody.schema)],
+                    problems: [
+                        ProblemKind(.contentTooLarge, "knowledge_source.too_large", "The document is too large.")
+                    ],
+                    bodyLimit: 3 * KnowledgeSource.maximumDocumentSize,
+                    use: add
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read a knowledge source",
+                    permission: .knowledgeRead,
+                    responses: [.ok(KnowledgeSourceBody.schema)],
+                    problems: [.notFound("knowledge source")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete a knowledge source",
+                    "Its document and chunks go with it.",
+                    permission: .knowledgeWrite,
+                    responses: [.noContent],
+                    problems: [.notFound("knowledge source")],
+                    use: delete
+                ),
+                Endpoint.organization(
+                    .post,
+                    "/{id}/retrain",
+                    "Train a knowledge source again",
+                    "Until the new training is complete, searches and agents find what the last one left.",
+                    permission: .knowledgeWrite,
+                    responses: [.accepted(KnowledgeSourceBody.schema)],
+                    problems: [.notFound("knowledge source")],
+                    use: retrain
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}/chunks",
+                    "List the chunks of a knowledge source",
+                    "In the order of the document.",
+                    permission: .knowledgeRead,
+                    query: [
+                        .optional("limit", .integer(1...100), "How many items at most.", default: 20),
+                        .optional(
+                            "after",
+                            .integer(0...Int64(Int32.max)),
+                            "The ordinal of the last chunk that was seen."
+                        ),
+                    ],
+                    responses: [.ok(.object([.required("data", .array(of: DocumentChunkBody.schema))]))],
+                    problems: [.notFound("knowledge source")],
+                    use: chunks
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         let page = try await service.list(
             status: call.query("status"),
             kind: call.query("type"),
@@ -216,7 +226,7 @@ struct KnowledgeSourceRoutes: Sendable {
         return .page(page.map(KnowledgeSourceBody.init))
     }
 
-    private func add(_ call: OrganizationCall) async throws -> Reply {
+    private func add(_ call: OrganizationCall) async throws -> Response {
         let source = try await service.add(NewKnowledgeSource(call.body), in: call.scope)
         return .created(
             KnowledgeSourceBody(source),
@@ -225,17 +235,17 @@ struct KnowledgeSourceRoutes: Sendable {
         )
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let source = try await service.get(call.pathID("id", or: .notFound("knowledge source")), in: call.scope)
         return .ok(KnowledgeSourceBody(source), tag: EntityTag(source.updatedAt))
     }
 
-    private func delete(_ call: OrganizationCall) async throws -> Reply {
+    private func delete(_ call: OrganizationCall) async throws -> Response {
         try await service.delete(call.pathID("id", or: .notFound("knowledge source")), in: call.scope)
         return .noContent
     }
 
-    private func retrain(_ call: OrganizationCall) async throws -> Reply {
+    private func retrain(_ call: OrganizationCall) async throws -> Response {
         .accepted(
             KnowledgeSourceBody(
                 try await service.retrain(call.pathID("id", or: .notFound("knowledge source")), in: call.scope)
@@ -243,7 +253,7 @@ struct KnowledgeSourceRoutes: Sendable {
         )
     }
 
-    private func chunks(_ call: OrganizationCall) async throws -> Reply {
+    private func chunks(_ call: OrganizationCall) async throws -> Response {
         let chunks = try await service.chunks(
             of: call.pathID("id", or: .notFound("knowledge source")),
             after: call.query("after")?.int.flatMap { Int(exactly: $0) } ?? -1,

@@ -38,40 +38,44 @@ struct FoundChunkBody: ResponseBody {
 struct KnowledgeSearchRoutes: Sendable {
     let search: KnowledgeSearch
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/knowledge", tag: "Knowledge") {
-            Endpoint.organization(
-                .post,
-                "/search",
-                "Search the knowledge base",
-                "What an agent would be given for this question. `embedding_model` says which embedder ranked by meaning.",
-                permission: .knowledgeRead,
-                body: .named(
-                    "KnowledgeQuery",
-                    .object([
-                        .required(
-                            "query",
-                            .string(1...2_000, .notBlank),
-                            example: "How long do I have to return a book?"
-                        ),
-                        .optional("limit", .integer(1...50), "How many chunks at most.", default: 8),
-                    ])
-                ),
-                answers: [
-                    .ok(
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/knowledge",
+            tag: "Knowledge",
+            [
+                Endpoint.organization(
+                    .post,
+                    "/search",
+                    "Search the knowledge base",
+                    "What an agent would be given for this question. `embedding_model` says which embedder ranked by meaning.",
+                    permission: .knowledgeRead,
+                    body: .named(
+                        "KnowledgeQuery",
                         .object([
-                            .required("data", .array(of: FoundChunkBody.schema, count: 0...50)),
-                            .required("embedding_model", .string(1...200)),
+                            .required(
+                                "query",
+                                .string(1...2_000, .notBlank),
+                                example: "How long do I have to return a book?"
+                            ),
+                            .optional("limit", .integer(1...50), "How many chunks at most.", default: 8),
                         ])
-                    )
-                ],
-                idempotent: false,
-                use: find
-            )
-        }
+                    ),
+                    responses: [
+                        .ok(
+                            .object([
+                                .required("data", .array(of: FoundChunkBody.schema, count: 0...50)),
+                                .required("embedding_model", .string(1...200)),
+                            ])
+                        )
+                    ],
+                    idempotent: false,
+                    use: find
+                )
+            ]
+        )
     }
 
-    private func find(_ call: OrganizationCall) async throws -> Reply {
+    private func find(_ call: OrganizationCall) async throws -> Response {
         let found = try await search.find(
             call.body["query"]?.string ?? "",
             limit: call.body["limit"]?.int.flatMap { Int(exactly: $0) } ?? 8,

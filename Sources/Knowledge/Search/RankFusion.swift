@@ -15,7 +15,7 @@ package struct RankFusion: Sendable {
         }
     }
 
-    package struct Match<ID: Hashable & Comparable & Sendable>: Hashable, Sendable {
+    package struct FusedItem<ID: Hashable & Comparable & Sendable>: Hashable, Sendable {
         package let id: ID
         package let score: Double
     }
@@ -31,7 +31,7 @@ package struct RankFusion: Sendable {
     /// The ids of all lists, best score first, equal scores by id.
     ///
     /// An id that a list names twice has the better of its ranks, and the repetition takes no rank.
-    package func fuse<ID>(_ rankings: [Ranking<ID>], limit: Int = .max) -> [Match<ID>] {
+    package func fuse<ID>(_ rankings: [Ranking<ID>], limit: Int = .max) -> [FusedItem<ID>] {
         var scores: [ID: Double] = [:]
         for ranking in rankings where ranking.weight.isFinite && ranking.weight > 0 {
             var seen: Set<ID> = []
@@ -39,7 +39,7 @@ package struct RankFusion: Sendable {
                 scores[id, default: 0] += ranking.weight / (constant + Double(seen.count))
             }
         }
-        let matches = scores.map { Match(id: $0.key, score: $0.value) }
+        let matches = scores.map { FusedItem(id: $0.key, score: $0.value) }
         let ordered = matches.sorted { $0.score == $1.score ? $0.id < $1.id : $0.score > $1.score }
         return Array(ordered.prefix(max(limit, 0)))
     }

@@ -20,7 +20,7 @@ extension KnowledgeSearch {
         """
     }
 
-    private static func matches(_ words: SearchWords, _ match: SearchWords.Match, _ scope: OrganizationScope) -> SQL {
+    private static func matches(_ words: SearchWords, _ match: SearchWords.Mode, _ scope: OrganizationScope) -> SQL {
         """
         SELECT c.id, ts_rank(c.search_words, to_tsquery('simple', \(words.tsquery(.any))), 1) AS rank
         FROM document_chunks c

@@ -12,7 +12,7 @@ package enum VectorScanError: Error, Hashable, Sendable {
 /// one after the other in slabs of `rowsPerSlab`. A copy shares the slabs, so a search on a copy does not stop
 /// appends to the original: they duplicate only the slab they change.
 package struct VectorScan: Sendable {
-    package struct Match: Hashable, Sendable {
+    package struct Neighbor: Hashable, Sendable {
         package let row: Int
         /// The cosine of the angle to the query, -1 to 1 up to rounding; 0 when either vector is zero.
         package let score: Float
@@ -105,7 +105,7 @@ package struct VectorScan: Sendable {
         to query: [Float],
         limit: Int,
         where isAllowed: ((Int) -> Bool)? = nil
-    ) throws(VectorScanError) -> [Match] {
+    ) throws(VectorScanError) -> [Neighbor] {
         let query = try normalised(query)
         var best = BestMatches(limit: min(limit, count))
         guard best.limit > 0 else { return [] }
@@ -155,16 +155,16 @@ package struct VectorScan: Sendable {
         _ vectors: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer),
         width: Int
     ) -> SIMD4<Float> {
-        typealias Lane = SIMD8<Float>
-        var (sum0, sum1, sum2, sum3) = (Lane.zero, Lane.zero, Lane.zero, Lane.zero)
+        typealias FloatBlock = SIMD8<Float>
+        var (sum0, sum1, sum2, sum3) = (FloatBlock.zero, FloatBlock.zero, FloatBlock.zero, FloatBlock.zero)
         var offset = 0
         while offset < width {
-            let part = query.loadUnaligned(fromByteOffset: offset, as: Lane.self)
-            sum0 += part * vectors.0.loadUnaligned(fromByteOffset: offset, as: Lane.self)
-            sum1 += part * vectors.1.loadUnaligned(fromByteOffset: offset, as: Lane.self)
-            sum2 += part * vectors.2.loadUnaligned(fromByteOffset: offset, as: Lane.self)
-            sum3 += part * vectors.3.loadUnaligned(fromByteOffset: offset, as: Lane.self)
-            offset += MemoryLayout<Lane>.size
+            let part = query.loadUnaligned(fromByteOffset: offset, as: FloatBlock.self)
+            sum0 += part * vectors.0.loadUnaligned(fromByteOffset: offset, as: FloatBlock.self)
+            sum1 += part * vectors.1.loadUnaligned(fromByteOffset: offset, as: FloatBlock.self)
+            sum2 += part * vectors.2.loadUnaligned(fromByteOffset: offset, as: FloatBlock.self)
+            sum3 += part * vectors.3.loadUnaligned(fromByteOffset: offset, as: FloatBlock.self)
+            offset += MemoryLayout<FloatBlock>.size
         }
         return SIMD4(sum0.sum(), sum1.sum(), sum2.sum(), sum3.sum())
     }
@@ -175,23 +175,23 @@ package struct VectorScan: Sendable {
 /// Rows must come in ascending order.
 private struct BestMatches {
     let limit: Int
-    private var heap: [VectorScan.Match] = []
+    private var heap: [VectorScan.Neighbor] = []
 
     init(limit: Int) {
         self.limit = limit
     }
 
-    private static func isWorse(_ left: VectorScan.Match, _ right: VectorScan.Match) -> Bool {
+    private static func isWorse(_ left: VectorScan.Neighbor, _ right: VectorScan.Neighbor) -> Bool {
         left.score == right.score ? left.row > right.row : left.score < right.score
     }
 
     @inline(__always)
     mutating func offer(_ row: Int, _ score: Float) {
         if heap.count < limit {
-            heap.append(VectorScan.Match(row: row, score: score))
+            heap.append(VectorScan.Neighbor(row: row, score: score))
             siftUp()
         } else if score > heap[0].score {
-            heap[0] = VectorScan.Match(row: row, score: score)
+            heap[0] = VectorScan.Neighbor(row: row, score: score)
             siftDown()
         }
     }
@@ -220,7 +220,7 @@ private struct BestMatches {
         }
     }
 
-    func sorted() -> [VectorScan.Match] {
+    func sorted() -> [VectorScan.Neighbor] {
         heap.sorted { Self.isWorse($1, $0) }
     }
 }

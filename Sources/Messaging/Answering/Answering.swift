@@ -55,7 +55,7 @@ package struct Answering: Sendable, Hashable {
     /// What happens to a conversation.
     ///
     /// `newest` is the newest message of the contact, or nil when there is none.
-    package enum Event: Sendable {
+    package enum Occurrence: Sendable {
         /// The contact wrote, and an agent is to answer.
         case asked
         /// A person took the conversation over, or it was closed.
@@ -117,7 +117,7 @@ package struct Answering: Sendable, Hashable {
     package var summary: Summary { Summary(state, error: error) }
 
     /// - Throws: ``Superseded`` for `completed`, `retries` and `failed` of an attempt that does not count any more.
-    package mutating func apply(_ event: Event) throws(Superseded) -> [Effect] {
+    package mutating func apply(_ event: Occurrence) throws(Superseded) -> [Effect] {
         switch event {
         case .asked:
             switch state {

@@ -7,7 +7,7 @@ package import Storage
 /// While a job for the conversation waits or runs, nothing is added.
 package typealias ReplyRequest =
     @Sendable (
-        _ tx: any Transaction, _ conversation: Conversation.Identifier, _ isAnew: Bool, _ scope: OrganizationScope,
+        _ tx: any Transaction, _ conversation: ID<ConversationEntity>, _ isAnew: Bool, _ scope: OrganizationScope,
         _ now: Timestamp
     ) throws -> Void
 
@@ -28,7 +28,7 @@ package struct HeldConversation {
 
     /// - Returns: nil when the organization has no such conversation.
     package static func find(
-        _ id: Conversation.Identifier,
+        _ id: ID<ConversationEntity>,
         in scope: OrganizationScope,
         request: @escaping ReplyRequest,
         now: Timestamp,
@@ -47,7 +47,7 @@ package struct HeldConversation {
             """,
         ]) { statement, row in
             statement == 0
-                ? Part.conversation(try Conversation(row: &row)) : Part.answering(try Answering(row: &row))
+                ? HeldRow.conversation(try Conversation(row: &row)) : HeldRow.answering(try Answering(row: &row))
         }
         guard case .conversation(let conversation)? = rows.first?.first else { return nil }
         var stored: Answering?
@@ -66,7 +66,7 @@ package struct HeldConversation {
 
     /// - Throws: `ConversationError.unknown` when the organization has no such conversation.
     static func get(
-        _ id: Conversation.Identifier,
+        _ id: ID<ConversationEntity>,
         in scope: OrganizationScope,
         request: @escaping ReplyRequest,
         now: Timestamp,
@@ -78,7 +78,7 @@ package struct HeldConversation {
         return held
     }
 
-    private enum Part {
+    private enum HeldRow {
         case conversation(Conversation)
         case answering(Answering)
     }
@@ -88,7 +88,7 @@ package struct HeldConversation {
     /// - Returns: Whether anything followed.
     /// - Throws: ``Answering/Superseded``, or what storing throws.
     @discardableResult
-    package mutating func apply(_ event: Answering.Event) throws -> Bool {
+    package mutating func apply(_ event: Answering.Occurrence) throws -> Bool {
         let effects = try answering.apply(event)
         conversation.reply = answering.summary
         touch()

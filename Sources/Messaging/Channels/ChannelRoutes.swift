@@ -106,79 +106,84 @@ extension ChannelChanges {
 struct ChannelRoutes: Sendable {
     let service: ChannelService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/channels", tag: "Channels") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List channels",
-                "Newest first.",
-                permission: .channelsRead,
-                query: .page + [.optional("type", .choice(of: Channel.Kind.self))],
-                answers: [.ok(.page(of: ChannelBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Create a channel",
-                permission: .channelsWrite,
-                body: NewChannel.schema,
-                answers: [.created(ChannelBody.schema)],
-                problems: [.notFound("agent")],
-                use: create
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read a channel",
-                permission: .channelsRead,
-                answers: [.ok(ChannelBody.schema)],
-                problems: [.notFound("channel")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Change a channel",
-                permission: .channelsWrite,
-                body: ChannelChanges.schema,
-                edits: true,
-                answers: [.ok(ChannelBody.schema)],
-                problems: [.notFound("channel"), .notFound("agent")],
-                use: change
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Delete a channel",
-                permission: .channelsWrite,
-                answers: [.noContent],
-                problems: [
-                    .notFound("channel"), ProblemKind(.conflict, "channel.in_use", "The channel has conversations."),
-                ],
-                use: delete
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/channels",
+            tag: "Channels",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List channels",
+                    "Newest first.",
+                    permission: .channelsRead,
+                    query: .page + [.optional("type", .choice(of: Channel.Kind.self))],
+                    responses: [.ok(.page(of: ChannelBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Create a channel",
+                    permission: .channelsWrite,
+                    body: NewChannel.schema,
+                    responses: [.created(ChannelBody.schema)],
+                    problems: [.notFound("agent")],
+                    use: create
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read a channel",
+                    permission: .channelsRead,
+                    responses: [.ok(ChannelBody.schema)],
+                    problems: [.notFound("channel")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Change a channel",
+                    permission: .channelsWrite,
+                    body: ChannelChanges.schema,
+                    edits: true,
+                    responses: [.ok(ChannelBody.schema)],
+                    problems: [.notFound("channel"), .notFound("agent")],
+                    use: change
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete a channel",
+                    permission: .channelsWrite,
+                    responses: [.noContent],
+                    problems: [
+                        .notFound("channel"),
+                        ProblemKind(.conflict, "channel.in_use", "The channel has conversations."),
+                    ],
+                    use: delete
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         .page(
             try await service.list(kind: call.query("type"), call.page, in: call.scope).map(ChannelBody.init)
         )
     }
 
-    private func create(_ call: OrganizationCall) async throws -> Reply {
+    private func create(_ call: OrganizationCall) async throws -> Response {
         let channel = try await service.create(NewChannel(call.body), in: call.scope)
         return .created(ChannelBody(channel), at: "/api/v1/channels/\(channel.id)", tag: EntityTag(channel.updatedAt))
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let channel = try await service.get(call.pathID("id", or: .notFound("channel")), in: call.scope)
         return .ok(ChannelBody(channel), tag: EntityTag(channel.updatedAt))
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let precondition = call.ifMatch
         let channel = try await service.change(
             call.pathID("id", or: .notFound("channel")),
@@ -190,7 +195,7 @@ struct ChannelRoutes: Sendable {
         return .ok(ChannelBody(channel), tag: EntityTag(channel.updatedAt))
     }
 
-    private func delete(_ call: OrganizationCall) async throws -> Reply {
+    private func delete(_ call: OrganizationCall) async throws -> Response {
         try await service.delete(call.pathID("id", or: .notFound("channel")), in: call.scope)
         return .noContent
     }

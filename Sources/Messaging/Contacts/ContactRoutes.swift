@@ -81,70 +81,77 @@ extension ContactChanges {
 struct ContactRoutes: Sendable {
     let service: ContactService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/contacts", tag: "Contacts") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List contacts",
-                "Newest first.",
-                permission: .contactsRead,
-                query: .page + [
-                    .optional("email", .email), .optional("phone", .e164),
-                    .optional("external_id", .string(1...200, .singleLine)),
-                ],
-                answers: [.ok(.page(of: ContactBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Create a contact",
-                permission: .contactsWrite,
-                body: NewContact.schema,
-                answers: [.created(ContactBody.schema)],
-                problems: [ProblemKind(.conflict, "contact.external_id_taken", "Another contact has the external_id.")],
-                use: create
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read a contact",
-                permission: .contactsRead,
-                answers: [.ok(ContactBody.schema)],
-                problems: [.notFound("contact")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Change a contact",
-                "null empties a field.",
-                permission: .contactsWrite,
-                body: ContactChanges.schema,
-                edits: true,
-                answers: [.ok(ContactBody.schema)],
-                problems: [
-                    .notFound("contact"),
-                    ProblemKind(.conflict, "contact.external_id_taken", "Another contact has the external_id."),
-                ],
-                use: change
-            )
-            Endpoint.organization(
-                .delete,
-                "/{id}",
-                "Delete a contact",
-                permission: .contactsWrite,
-                answers: [.noContent],
-                problems: [
-                    .notFound("contact"), ProblemKind(.conflict, "contact.in_use", "The contact has conversations."),
-                ],
-                use: delete
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/contacts",
+            tag: "Contacts",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List contacts",
+                    "Newest first.",
+                    permission: .contactsRead,
+                    query: .page + [
+                        .optional("email", .email), .optional("phone", .e164),
+                        .optional("external_id", .string(1...200, .singleLine)),
+                    ],
+                    responses: [.ok(.page(of: ContactBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Create a contact",
+                    permission: .contactsWrite,
+                    body: NewContact.schema,
+                    responses: [.created(ContactBody.schema)],
+                    problems: [
+                        ProblemKind(.conflict, "contact.external_id_taken", "Another contact has the external_id.")
+                    ],
+                    use: create
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read a contact",
+                    permission: .contactsRead,
+                    responses: [.ok(ContactBody.schema)],
+                    problems: [.notFound("contact")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Change a contact",
+                    "null empties a field.",
+                    permission: .contactsWrite,
+                    body: ContactChanges.schema,
+                    edits: true,
+                    responses: [.ok(ContactBody.schema)],
+                    problems: [
+                        .notFound("contact"),
+                        ProblemKind(.conflict, "contact.external_id_taken", "Another contact has the external_id."),
+                    ],
+                    use: change
+                ),
+                Endpoint.organization(
+                    .delete,
+                    "/{id}",
+                    "Delete a contact",
+                    permission: .contactsWrite,
+                    responses: [.noContent],
+                    problems: [
+                        .notFound("contact"),
+                        ProblemKind(.conflict, "contact.in_use", "The contact has conversations."),
+                    ],
+                    use: delete
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         let filter = ContactFilter(
             email: call.query("email")?.string,
             phone: call.query("phone")?.string,
@@ -153,17 +160,17 @@ struct ContactRoutes: Sendable {
         return .page(try await service.list(filter, call.page, in: call.scope).map(ContactBody.init))
     }
 
-    private func create(_ call: OrganizationCall) async throws -> Reply {
+    private func create(_ call: OrganizationCall) async throws -> Response {
         let contact = try await service.create(NewContact(call.body), in: call.scope)
         return .created(ContactBody(contact), at: "/api/v1/contacts/\(contact.id)", tag: EntityTag(contact.updatedAt))
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let contact = try await service.get(call.pathID("id", or: .notFound("contact")), in: call.scope)
         return .ok(ContactBody(contact), tag: EntityTag(contact.updatedAt))
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let precondition = call.ifMatch
         let contact = try await service.change(
             call.pathID("id", or: .notFound("contact")),
@@ -175,7 +182,7 @@ struct ContactRoutes: Sendable {
         return .ok(ContactBody(contact), tag: EntityTag(contact.updatedAt))
     }
 
-    private func delete(_ call: OrganizationCall) async throws -> Reply {
+    private func delete(_ call: OrganizationCall) async throws -> Response {
         try await service.delete(call.pathID("id", or: .notFound("contact")), in: call.scope)
         return .noContent
     }

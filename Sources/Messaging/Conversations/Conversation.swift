@@ -6,13 +6,11 @@ package enum ConversationEntity {}
 
 extension Signal {
     /// A conversation's stream grew.
-    package static func conversation(_ id: Conversation.Identifier) -> Signal { Signal("c:\(id)") }
+    package static func conversation(_ id: ID<ConversationEntity>) -> Signal { Signal("c:\(id)") }
 }
 
 /// What was said between a contact and an organization on one channel.
 package struct Conversation: Sendable {
-    package typealias Identifier = ID<ConversationEntity>
-
     package enum Status: String, Sendable, CaseIterable, StoredEnumeration {
         case active
         case closed
@@ -25,7 +23,7 @@ package struct Conversation: Sendable {
         case human
     }
 
-    package let id: Identifier
+    package let id: ID<ConversationEntity>
     package let contactID: ID<Contact>
     package let channelID: ID<Channel>
     package var agentID: ID<AgentEntity>?
@@ -46,7 +44,7 @@ package struct Conversation: Sendable {
     package var updatedAt: Timestamp
 
     package init(
-        id: Identifier,
+        id: ID<ConversationEntity>,
         contactID: ID<Contact>,
         channelID: ID<Channel>,
         agentID: ID<AgentEntity>?,
@@ -115,9 +113,9 @@ package struct Conversation: Sendable {
 }
 
 package enum ConversationError: ProblemConvertible {
-    case unknown(Conversation.Identifier)
-    case notActive(Conversation.Identifier, Conversation.Status)
-    case archived(Conversation.Identifier)
+    case unknown(ID<ConversationEntity>)
+    case notActive(ID<ConversationEntity>, Conversation.Status)
+    case archived(ID<ConversationEntity>)
     case alreadyOpen
     case externalIDTaken(String)
     case unknownContact

@@ -123,7 +123,7 @@ extension Event {
         )
     }
 
-    static func replyFailed(_ conversation: Conversation.Identifier, _ reason: String) -> Event {
+    static func replyFailed(_ conversation: ID<ConversationEntity>, _ reason: String) -> Event {
         Event(
             MessagingEvents.replyFailed,
             subject: conversation.description,

@@ -154,73 +154,85 @@ extension ConversationChanges {
 struct ConversationRoutes: Sendable {
     let service: ConversationService
 
-    var endpoints: EndpointGroup {
-        EndpointGroup("/api/v1/conversations", tag: "Conversations") {
-            Endpoint.organization(
-                .get,
-                "",
-                "List conversations",
-                "Newest first.",
-                permission: .conversationsRead,
-                query: .page + [
-                    .optional("status", .choice(of: Conversation.Status.self)),
-                    .optional("handled_by", .choice(of: Conversation.Handler.self)),
-                    .optional("contact_id", .uuid),
-                    .optional("channel_id", .uuid),
-                ],
-                answers: [.ok(.page(of: ConversationBody.schema))],
-                use: list
-            )
-            Endpoint.organization(
-                .post,
-                "",
-                "Start a conversation",
-                permission: .conversationsWrite,
-                body: NewConversation.schema,
-                answers: [.created(ConversationBody.schema)],
-                problems: [
-                    .notFound("contact"), .notFound("channel"), .notFound("agent"),
-                    ProblemKind(.conflict, "channel.inactive", "The channel is switched off."),
-                    ProblemKind(.conflict, "conversation.already_open", "The channel allows one open conversation."),
-                    ProblemKind(.conflict, "conversation.external_id_taken", "The external_id is in use."),
-                ],
-                use: start
-            )
-            Endpoint.organization(
-                .get,
-                "/{id}",
-                "Read a conversation",
-                "The `ETag` is `\"<version>-<stream place>\"`: edits raise the version, messages and answers move the place.",
-                permission: .conversationsRead,
-                answers: [.ok(ConversationBody.schema)],
-                problems: [.notFound("conversation")],
-                use: show
-            )
-            Endpoint.organization(
-                .patch,
-                "/{id}",
-                "Change a conversation",
-                """
-                Close it, open it again, archive it, or hand it over. `If-Match` compares the version of the `ETag` alone, \
-                which only edits raise: these changes, an operator who takes the conversation over by writing, and the \
-                deletion of its agent. Messages and answers that came since do not refuse a change.
-                """,
-                permission: .conversationsWrite,
-                body: ConversationChanges.schema,
-                edits: true,
-                answers: [.ok(ConversationBody.schema)],
-                problems: [
-                    .notFound("conversation"),
-                    ProblemKind(.conflict, "conversation.archived", "An archived conversation stays archived."),
-                    ProblemKind(.conflict, "conversation.not_active", "Only an active conversation changes hands."),
-                    ProblemKind(.conflict, "conversation.already_open", "The contact has another open conversation."),
-                ],
-                use: change
-            )
-        }
+    var endpoints: [Endpoint] {
+        .under(
+            "/api/v1/conversations",
+            tag: "Conversations",
+            [
+                Endpoint.organization(
+                    .get,
+                    "",
+                    "List conversations",
+                    "Newest first.",
+                    permission: .conversationsRead,
+                    query: .page + [
+                        .optional("status", .choice(of: Conversation.Status.self)),
+                        .optional("handled_by", .choice(of: Conversation.Handler.self)),
+                        .optional("contact_id", .uuid),
+                        .optional("channel_id", .uuid),
+                    ],
+                    responses: [.ok(.page(of: ConversationBody.schema))],
+                    use: list
+                ),
+                Endpoint.organization(
+                    .post,
+                    "",
+                    "Start a conversation",
+                    permission: .conversationsWrite,
+                    body: NewConversation.schema,
+                    responses: [.created(ConversationBody.schema)],
+                    problems: [
+                        .notFound("contact"), .notFound("channel"), .notFound("agent"),
+                        ProblemKind(.conflict, "channel.inactive", "The channel is switched off."),
+                        ProblemKind(
+                            .conflict,
+                            "conversation.already_open",
+                            "The channel allows one open conversation."
+                        ),
+                        ProblemKind(.conflict, "conversation.external_id_taken", "The external_id is in use."),
+                    ],
+                    use: start
+                ),
+                Endpoint.organization(
+                    .get,
+                    "/{id}",
+                    "Read a conversation",
+                    "The `ETag` is `\"<version>-<stream place>\"`: edits raise the version, messages and answers move the place.",
+                    permission: .conversationsRead,
+                    responses: [.ok(ConversationBody.schema)],
+                    problems: [.notFound("conversation")],
+                    use: show
+                ),
+                Endpoint.organization(
+                    .patch,
+                    "/{id}",
+                    "Change a conversation",
+                    """
+                    Close it, open it again, archive it, or hand it over. `If-Match` compares the version of the `ETag` alone, \
+                    which only edits raise: these changes, an operator who takes the conversation over by writing, and the \
+                    deletion of its agent. Messages and answers that came since do not refuse a change.
+                    """,
+                    permission: .conversationsWrite,
+                    body: ConversationChanges.schema,
+                    edits: true,
+                    responses: [.ok(ConversationBody.schema)],
+                    problems: [
+                        .notFound("conversation"),
+                        ProblemKind(.conflict, "conversation.archived", "An archived conversation stays archived."),
+                        ProblemKind(.conflict, "conversation.not_active", "Only an active conversation changes hands."),
+                        ProblemKind(
+                            .conflict,
+                            "conversation.already_open",
+                            "The contact has another open conversation."
+                        ),
+                    ],
+                    use: change
+                ),
+            ]
+        )
     }
 
-    private func list(_ call: OrganizationCall) async throws -> Reply {
+    private func list(_ call: OrganizationCall) async throws -> Response {
         var filter = ConversationFilter()
         filter.status = call.query("status")
         filter.handler = call.query("handled_by")
@@ -229,7 +241,7 @@ struct ConversationRoutes: Sendable {
         return .json(try await service.page(filter, call.page, in: call.scope))
     }
 
-    private func start(_ call: OrganizationCall) async throws -> Reply {
+    private func start(_ call: OrganizationCall) async throws -> Response {
         let conversation = try await service.start(NewConversation(call.body), in: call.scope)
         return .created(
             ConversationBody(conversation),
@@ -238,12 +250,12 @@ struct ConversationRoutes: Sendable {
         )
     }
 
-    private func show(_ call: OrganizationCall) async throws -> Reply {
+    private func show(_ call: OrganizationCall) async throws -> Response {
         let conversation = try await service.get(call.pathID("id", or: .notFound("conversation")), in: call.scope)
         return .ok(ConversationBody(conversation), tag: conversation.tag)
     }
 
-    private func change(_ call: OrganizationCall) async throws -> Reply {
+    private func change(_ call: OrganizationCall) async throws -> Response {
         let precondition = call.ifMatch
         let conversation = try await service.change(
             call.pathID("id", or: .notFound("conversation")),

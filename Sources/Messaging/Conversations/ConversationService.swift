@@ -51,7 +51,7 @@ package struct ConversationService: Sendable {
 
     package func start(_ new: NewConversation, in scope: OrganizationScope) async throws -> Conversation {
         let now = now()
-        let id = Conversation.Identifier()
+        let id = ID<ConversationEntity>()
         return try await database.write(scope) { tx in
             guard let channel = try ChannelStore(tx: tx, scope: scope).find(new.channelID) else {
                 throw ConversationError.unknownChannel
@@ -78,7 +78,7 @@ package struct ConversationService: Sendable {
         }
     }
 
-    package func get(_ id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Conversation {
+    package func get(_ id: ID<ConversationEntity>, in scope: OrganizationScope) async throws -> Conversation {
         guard let conversation = try await database.fetch(ConversationStore.find(id, in: scope), in: scope) else {
             throw ConversationError.unknown(id)
         }
@@ -99,7 +99,7 @@ package struct ConversationService: Sendable {
 
     /// - Parameter check: Refuses when the caller edits another version than the one at hand.
     package func change(
-        _ id: Conversation.Identifier,
+        _ id: ID<ConversationEntity>,
         _ changes: ConversationChanges,
         in scope: OrganizationScope,
         check: @escaping @Sendable (Conversation) throws -> Void = { _ in }

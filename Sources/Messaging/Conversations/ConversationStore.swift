@@ -50,11 +50,11 @@ package struct ConversationStore {
         last_sequence, exclusive, external_id, metadata, last_message_at, created_at, updated_at
         """
 
-    static func find(_ id: Conversation.Identifier, in scope: OrganizationScope) -> Query<Conversation?> {
+    static func find(_ id: ID<ConversationEntity>, in scope: OrganizationScope) -> Query<Conversation?> {
         .first("SELECT \(columns) FROM conversations WHERE organization_id = \(scope.id) AND id = \(id)")
     }
 
-    package func find(_ id: Conversation.Identifier) throws -> Conversation? {
+    package func find(_ id: ID<ConversationEntity>) throws -> Conversation? {
         try tx.fetch(Self.find(id, in: scope))
     }
 
@@ -83,7 +83,7 @@ package struct ConversationStore {
             } cursor: { row in
                 Cursor(
                     time: try Timestamp(column: 14, of: row.source),
-                    id: try Conversation.Identifier(column: 0, of: row.source)
+                    id: try ID<ConversationEntity>(column: 0, of: row.source)
                 )
             }
         }

@@ -23,7 +23,7 @@ package struct Message: Sendable {
     package static let maximumLength = 32_000
 
     package let id: ID<Message>
-    package let conversationID: Conversation.Identifier
+    package let conversationID: ID<ConversationEntity>
     package let direction: Direction
     package let role: Role
     package let content: String
@@ -34,7 +34,7 @@ package struct Message: Sendable {
 
     package init(
         id: ID<Message> = ID(),
-        conversationID: Conversation.Identifier,
+        conversationID: ID<ConversationEntity>,
         role: Role,
         content: String,
         externalID: String? = nil,

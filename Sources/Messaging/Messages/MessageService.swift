@@ -21,7 +21,7 @@ package struct MessageService: Sendable {
     /// the conversation over from the agent.
     package func post(
         _ new: NewMessage,
-        to conversationID: Conversation.Identifier,
+        to conversationID: ID<ConversationEntity>,
         in scope: OrganizationScope
     ) async throws -> Posted {
         let now = now()
@@ -63,7 +63,7 @@ package struct MessageService: Sendable {
 
     package func get(
         _ id: ID<Message>,
-        of conversation: Conversation.Identifier,
+        of conversation: ID<ConversationEntity>,
         in scope: OrganizationScope
     ) async throws -> Message {
         let message = try await database.fetch(MessageStore.find(id, in: conversation, of: scope), in: scope)
@@ -72,7 +72,7 @@ package struct MessageService: Sendable {
     }
 
     /// The sequence of the newest entry of a conversation's stream.
-    func lastSequence(of id: Conversation.Identifier, in scope: OrganizationScope) async throws -> Int64 {
+    func lastSequence(of id: ID<ConversationEntity>, in scope: OrganizationScope) async throws -> Int64 {
         let sequence = try await database.fetch(
             Conversation.stream.newest(of: id, in: scope),
             in: scope
@@ -85,7 +85,7 @@ package struct MessageService: Sendable {
     ///
     /// - Parameter place: What the reader sends back; nil begins now.
     func start(
-        of id: Conversation.Identifier,
+        of id: ID<ConversationEntity>,
         after place: String?,
         in scope: OrganizationScope
     ) async throws -> StreamStart {
@@ -95,7 +95,7 @@ package struct MessageService: Sendable {
 
     /// See ``LiveStream/follow(_:in:from:on:deliver:)``.
     func follow(
-        _ id: Conversation.Identifier,
+        _ id: ID<ConversationEntity>,
         from start: StreamStart,
         in scope: OrganizationScope,
         deliver: @Sendable (LiveStream<Conversation>.Item) async throws -> Bool
@@ -119,7 +119,7 @@ package struct MessageService: Sendable {
 
     /// One page as encoded JSON.
     func page(
-        of conversation: Conversation.Identifier,
+        of conversation: ID<ConversationEntity>,
         _ page: PageRequest,
         ascending: Bool,
         in scope: OrganizationScope

@@ -27,7 +27,7 @@ package struct MessageStore {
 
     static func find(
         _ id: ID<Message>,
-        in conversation: Conversation.Identifier,
+        in conversation: ID<ConversationEntity>,
         of scope: OrganizationScope
     ) -> Query<Message?> {
         .first(
@@ -56,7 +56,7 @@ package struct MessageStore {
     }
 
     /// The newest messages that contact and organization exchanged, oldest first; notes of the system are left out.
-    package func latest(_ limit: Int, in conversation: Conversation.Identifier) throws -> [Message] {
+    package func latest(_ limit: Int, in conversation: ID<ConversationEntity>) throws -> [Message] {
         let rows: [Message] = try tx.all(
             """
             SELECT \(Self.columns) FROM messages
@@ -69,7 +69,7 @@ package struct MessageStore {
     }
 
     /// The id of the newest message that came in.
-    package func latestInbound(in conversation: Conversation.Identifier) throws -> ID<Message>? {
+    package func latestInbound(in conversation: ID<ConversationEntity>) throws -> ID<Message>? {
         try tx.value(
             """
             SELECT id FROM messages
@@ -82,7 +82,7 @@ package struct MessageStore {
 
     /// One page of a conversation, newest first or oldest first, as JSON straight from the rows.
     static func page(
-        of conversation: Conversation.Identifier,
+        of conversation: ID<ConversationEntity>,
         _ page: PageRequest,
         ascending: Bool,
         in scope: OrganizationScope

@@ -17,7 +17,7 @@ package struct StreamStore {
     /// - Returns: Whether it is.
     package func appendDelta(
         _ text: String,
-        to conversation: Conversation.Identifier,
+        to conversation: ID<ConversationEntity>,
         epoch: Int64,
         at now: Timestamp
     ) throws -> Bool {

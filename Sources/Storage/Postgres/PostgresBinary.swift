@@ -10,7 +10,7 @@ import Darwin
 
 /// The numbers of PostgreSQL's built-in types.
 ///
-/// pgvector's differ from database to database.
+/// Those of pgvector differ from database to database.
 enum PostgresType {
     static let bool: UInt32 = 16
     static let bytes: UInt32 = 17
@@ -221,13 +221,13 @@ enum PostgresBinary {
     /// A number that fills `bytes` exactly.
     static func fixed<Number: FixedWidthInteger>(_ bytes: UnsafeBufferPointer<UInt8>, _: Number.Type) -> Number? {
         guard bytes.count == MemoryLayout<Number>.size else { return nil }
-        var reader = Reader(bytes)
+        var reader = ByteReader(bytes)
         return reader.number()
     }
 
     static func uuid(_ bytes: UnsafeBufferPointer<UInt8>) -> (high: UInt64, low: UInt64)? {
         guard bytes.count == 16 else { return nil }
-        var reader = Reader(bytes)
+        var reader = ByteReader(bytes)
         guard let high = reader.number(UInt64.self), let low = reader.number(UInt64.self) else { return nil }
         return (high, low)
     }
@@ -236,7 +236,7 @@ enum PostgresBinary {
     ///
     /// nil for NaN and both infinities.
     static func decimal(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
-        var reader = Reader(bytes)
+        var reader = ByteReader(bytes)
         guard let count = reader.number(Int16.self), let weight = reader.number(Int16.self),
             let sign = reader.number(UInt16.self), let scale = reader.number(UInt16.self),
             count >= 0, sign == 0 || sign == 0x4000, reader.remaining == Int(count) * 2
@@ -284,7 +284,7 @@ enum PostgresBinary {
 
     /// nil for NULL elements and for more than one dimension.
     static func textArray(_ bytes: UnsafeBufferPointer<UInt8>) -> [String]? {
-        var reader = Reader(bytes)
+        var reader = ByteReader(bytes)
         guard let dimensions = reader.number(Int32.self), reader.number(Int32.self) != nil,
             reader.number(UInt32.self) != nil
         else { return nil }
@@ -305,7 +305,7 @@ enum PostgresBinary {
     }
 
     static func vector(_ bytes: UnsafeBufferPointer<UInt8>) -> [Float]? {
-        var reader = Reader(bytes)
+        var reader = ByteReader(bytes)
         guard let count = reader.number(UInt16.self), reader.number(UInt16.self) == 0,
             reader.remaining == Int(count) * 4, let start = bytes.baseAddress
         else { return nil }
@@ -320,7 +320,7 @@ enum PostgresBinary {
     }
 
     /// Takes big-endian numbers off the front.
-    private struct Reader {
+    private struct ByteReader {
         private let bytes: UnsafeRawBufferPointer
         private var offset = 0
 

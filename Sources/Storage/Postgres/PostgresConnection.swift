@@ -48,7 +48,7 @@ final class PostgresConnection {
     private var isBusyOnServer = false
     /// Roughly the bytes queued since the last Sync.
     ///
-    /// libpq sends by itself what passes 64 KiB.
+    /// The driver (libpq) sends by itself what passes 64 KiB.
     private var queuedBytes = 0
     /// When a result arrived last.
     private(set) var lastUse: UInt64 = 0

@@ -199,7 +199,7 @@ package final class PostgresDatabase: Database {
         let work = PostgresWork()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
-                let job = PostgresWork.Job(
+                let job = PostgresWork.QueuedTransaction(
                     query: query.map { query in
                         PostgresQuery(scope: scope, sql: query.sql) { [outcomes] rows in
                             outcomes.committed.increment()

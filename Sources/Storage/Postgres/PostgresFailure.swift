@@ -57,7 +57,7 @@ struct PostgresFailure: Error {
         }
     }
 
-    /// libpq's words without the line break at their end.
+    /// The words of libpq without the line break at their end.
     static func trimmed(_ message: UnsafePointer<CChar>?) -> String {
         guard let message else { return "unknown" }
         var text = String(cString: message)

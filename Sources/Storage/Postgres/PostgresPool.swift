@@ -114,13 +114,13 @@ final class PostgresPool: Sendable {
 
     // MARK: Work comes
 
-    func submit(_ work: PostgresWork, _ job: PostgresWork.Job) {
+    func submit(_ work: PostgresWork, _ job: PostgresWork.QueuedTransaction) {
         guard work.offer(job) else { return job.fail(CancellationError()) }
         let deadline = job.enqueued.addingSaturating(configuration.acquireTimeout.nanosecondsClamped)
         enqueue(Entry(work: work, deadline: deadline, isQuery: job.query != nil))
     }
 
-    private enum Step {
+    private enum PoolStep {
         case none
         case wake(Worker)
         case start(Worker)
@@ -128,7 +128,7 @@ final class PostgresPool: Sendable {
     }
 
     private func enqueue(_ entry: Entry, isFirst: Bool = false) {
-        let (step, startTicker, wakeTicker): (Step, Bool, Bool) = state.withLock { state in
+        let (step, startTicker, wakeTicker): (PoolStep, Bool, Bool) = state.withLock { state in
             if state.isClosed { return (.refuse(.closed), false, false) }
             let joinsOthers = entry.isQuery && !isFirst && state.querying >= Self.queryWorkers
             if !joinsOthers, let worker = state.idle.popLast() {
@@ -140,7 +140,7 @@ final class PostgresPool: Sendable {
                 return (.refuse(.unavailable("\(Self.capacity) others are waiting")), false, false)
             }
             if isFirst { state.queue.insert(entry, at: state.head) } else { state.queue.append(entry) }
-            let step: Step = joinsOthers ? .none : growth(of: &state).map { .start($0) } ?? .none
+            let step: PoolStep = joinsOthers ? .none : growth(of: &state).map { .start($0) } ?? .none
             let startTicker = !state.isTickerRunning
             let wakeTicker = !state.isTickerAwake
             state.isTickerRunning = true
@@ -268,7 +268,7 @@ final class PostgresPool: Sendable {
         }
     }
 
-    private func run(_ job: PostgresWork.Job, _ work: PostgresWork, on connection: PostgresConnection) {
+    private func run(_ job: PostgresWork.QueuedTransaction, _ work: PostgresWork, on connection: PostgresConnection) {
         let start = monotonicNanoseconds()
         if let deadline = job.progress.deadline {
             guard start < deadline else { return job.fail(StorageError.timedOut) }
@@ -323,7 +323,7 @@ final class PostgresPool: Sendable {
         checkSuspect(connection)
         let isSent = !connection.isBroken
         let results = isSent ? connection.rows(of: batch.map(\.job.query), until: deadline) : []
-        var left: [(job: PostgresWork.Job, work: PostgresWork)] = []
+        var left: [(job: PostgresWork.QueuedTransaction, work: PostgresWork)] = []
         for (index, entry) in batch.enumerated() {
             if index < results.count, let rows = results[index], let query = entry.job.query {
                 query.finish(rows)
@@ -406,7 +406,7 @@ final class PostgresPool: Sendable {
 
     // MARK: Connecting
 
-    private enum Attempt {
+    private enum ConnectDecision {
         case now
         case at(UInt64)
         case never
@@ -418,7 +418,7 @@ final class PostgresPool: Sendable {
     private func connect(as worker: Worker) -> PostgresConnection? {
         var isProbe = false
         while true {
-            let attempt: Attempt = state.withLock { state in
+            let attempt: ConnectDecision = state.withLock { state in
                 let isNeeded = state.waiting > 0 || isProbe && state.connecting == state.all.count
                 if state.isClosed || !isNeeded || state.isProbing && !isProbe {
                     state.all[ObjectIdentifier(worker)] = nil

@@ -16,7 +16,7 @@ package struct PostgresRoleReport: Sendable, Hashable, RowDecodable {
     package let serverVersion: String
     /// Such as `150020`.
     package let serverVersionNumber: Int
-    /// pgvector's version; nil when the extension is missing.
+    /// The version of pgvector; nil when the extension is missing.
     package let vectorVersion: String?
 
     package init(row: inout Row) throws {

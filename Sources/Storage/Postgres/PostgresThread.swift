@@ -185,7 +185,7 @@ private func runLaunch(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRaw
 
 /// For `top -H` and debuggers.
 ///
-/// glibc's own function is not visible to Swift.
+/// The function of glibc is not visible to Swift.
 private func nameThread(_ name: String) {
     let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
     guard file >= 0 else { return }

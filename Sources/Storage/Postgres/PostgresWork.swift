@@ -27,7 +27,7 @@ final class PostgresWork: Sendable {
         var losses = 0
     }
 
-    struct Job: Sendable {
+    struct QueuedTransaction: Sendable {
         /// What it asks, if that is one query, which can share a round trip with others.
         var query: PostgresQuery?
         let run: @Sendable (PostgresConnection, inout Progress) -> Outcome
@@ -38,14 +38,14 @@ final class PostgresWork: Sendable {
 
     private enum State {
         case new
-        case waiting(Job)
+        case waiting(QueuedTransaction)
         case taken
     }
 
     private let state = Mutex<(state: State, isCancelled: Bool)>((.new, false))
 
     /// Offers the job; false when its task has been cancelled already.
-    func offer(_ job: Job) -> Bool {
+    func offer(_ job: QueuedTransaction) -> Bool {
         state.withLock { state in
             guard !state.isCancelled else { return false }
             state.state = .waiting(job)
@@ -54,7 +54,7 @@ final class PostgresWork: Sendable {
     }
 
     /// The job, for the first who asks.
-    func take() -> Job? {
+    func take() -> QueuedTransaction? {
         state.withLock { state in
             guard case .waiting(let job) = state.state else { return nil }
             state.state = .taken
@@ -63,7 +63,7 @@ final class PostgresWork: Sendable {
     }
 
     func cancel() {
-        let job: Job? = state.withLock { state in
+        let job: QueuedTransaction? = state.withLock { state in
             state.isCancelled = true
             guard case .waiting(let job) = state.state else { return nil }
             state.state = .taken

@@ -29,13 +29,13 @@ final class SQLiteErasure: Sendable {
         }
     }
 
-    enum Step { case begin, goOn, none }
+    enum MergeStep { case begin, goOn, none }
 
     /// What is to be done about an index next.
     ///
     /// A merge comes to its end before the next begins, so that an index that is deleted from all the time is not begun
     /// anew for ever.
-    func next(for index: String) -> Step {
+    func next(for index: String) -> MergeStep {
         state.withLock { state in
             if state.merging.contains(index) { return .goOn }
             guard state.isClean[index] != true else { return .none }

@@ -38,7 +38,7 @@ struct SQLiteWriter {
     private static let readerPatience: Int32 = 200
     private static let restartInterval: UInt64 = 2_000_000_000
 
-    private struct Member {
+    private struct GroupMember {
         let work: any SQLiteWork
         var signals: Set<Signal> = []
         /// Why the body failed.
@@ -101,7 +101,7 @@ struct SQLiteWriter {
             return again
         }
         let start = DispatchTime.now().uptimeNanoseconds
-        var members: [Member] = []
+        var members: [GroupMember] = []
         var candidate: (any SQLiteWork)? = first
         while let work = candidate {
             let isFirst = members.isEmpty
@@ -110,7 +110,7 @@ struct SQLiteWriter {
                 scope: work.kind.scope,
                 timeLimit: DispatchTime.now().uptimeNanoseconds.advanced(by: bodyLimit)
             )
-            var member = Member(work: work)
+            var member = GroupMember(work: work)
             do {
                 // Alone, the transaction itself is the savepoint.
                 if !isFirst { try connection.beginSavepoint() }

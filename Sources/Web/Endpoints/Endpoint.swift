@@ -28,9 +28,9 @@ package struct Endpoint: Sendable {
         case bytes([String])
     }
 
-    enum Handler: Sendable {
-        case `public`(@Sendable (PublicCall) async throws -> Reply)
-        case organization(@Sendable (OrganizationCall) async throws -> Reply)
+    enum Action: Sendable {
+        case `public`(@Sendable (PublicCall) async throws -> Response)
+        case organization(@Sendable (OrganizationCall) async throws -> Response)
     }
 
     package let method: Method
@@ -47,7 +47,7 @@ package struct Endpoint: Sendable {
     package let payload: Payload
     /// Whether `If-Match` is offered.
     package let edits: Bool
-    package let answers: [Answer]
+    package let responses: [DeclaredResponse]
     package let problems: [ProblemKind]
     package let rateLimit: RateLimit
     /// In bytes; nil for the server's own limit.
@@ -56,7 +56,7 @@ package struct Endpoint: Sendable {
     package let isIdempotent: Bool
     /// Whether the API description shows it.
     package let isListed: Bool
-    let handler: Handler
+    let handler: Action
 
     package var isAuthenticated: Bool {
         if case .organization = handler { true } else { false }
@@ -86,13 +86,13 @@ package struct Endpoint: Sendable {
         example: JSON? = nil,
         upload: [String] = [],
         edits: Bool = false,
-        answers: [Answer],
+        responses: [DeclaredResponse],
         problems: [ProblemKind] = [],
         rateLimit: RateLimit = .standard,
         bodyLimit: Int? = nil,
         idempotent: Bool = true,
         listed: Bool = true,
-        use handler: @escaping @Sendable (OrganizationCall) async throws -> Reply
+        use handler: @escaping @Sendable (OrganizationCall) async throws -> Response
     ) -> Endpoint {
         Endpoint(
             method: method,
@@ -105,7 +105,7 @@ package struct Endpoint: Sendable {
             query: query,
             payload: Payload(body, example, upload),
             edits: edits,
-            answers: answers,
+            responses: responses,
             problems: problems,
             rateLimit: rateLimit,
             bodyLimit: bodyLimit,
@@ -126,12 +126,12 @@ package struct Endpoint: Sendable {
         body: Schema? = nil,
         example: JSON? = nil,
         upload: [String] = [],
-        answers: [Answer],
+        responses: [DeclaredResponse],
         problems: [ProblemKind] = [],
         rateLimit: RateLimit = .standard,
         bodyLimit: Int? = nil,
         listed: Bool = true,
-        use handler: @escaping @Sendable (PublicCall) async throws -> Reply
+        use handler: @escaping @Sendable (PublicCall) async throws -> Response
     ) -> Endpoint {
         Endpoint(
             method: method,
@@ -144,7 +144,7 @@ package struct Endpoint: Sendable {
             query: query,
             payload: Payload(body, example, upload),
             edits: false,
-            answers: answers,
+            responses: responses,
             problems: problems,
             rateLimit: rateLimit,
             bodyLimit: bodyLimit,
@@ -169,30 +169,16 @@ extension Endpoint.Payload {
     }
 }
 
-/// Endpoints that share the beginning of their path and a heading in the API reference.
-package struct EndpointGroup: Sendable {
-    package let endpoints: [Endpoint]
-
-    package init(_ path: String, tag: String, @EndpointBuilder _ endpoints: () -> [Endpoint]) {
-        self.endpoints = endpoints().map { endpoint in
+extension [Endpoint] {
+    /// Endpoints below one path, and with one heading in the API description.
+    package static func under(_ path: String, tag: String, _ endpoints: [Endpoint]) -> [Endpoint] {
+        endpoints.map { endpoint in
             var endpoint = endpoint
             endpoint.path = path + endpoint.path
             if endpoint.tag.isEmpty { endpoint.tag = tag }
             return endpoint
         }
     }
-}
-
-@resultBuilder
-package enum EndpointBuilder {
-    package static func buildExpression(_ endpoint: Endpoint) -> [Endpoint] { [endpoint] }
-    package static func buildExpression(_ group: EndpointGroup) -> [Endpoint] { group.endpoints }
-    package static func buildExpression(_ endpoints: [Endpoint]) -> [Endpoint] { endpoints }
-    package static func buildBlock(_ endpoints: [Endpoint]...) -> [Endpoint] { endpoints.flatMap(\.self) }
-    package static func buildOptional(_ endpoints: [Endpoint]?) -> [Endpoint] { endpoints ?? [] }
-    package static func buildEither(first endpoints: [Endpoint]) -> [Endpoint] { endpoints }
-    package static func buildEither(second endpoints: [Endpoint]) -> [Endpoint] { endpoints }
-    package static func buildArray(_ endpoints: [[Endpoint]]) -> [Endpoint] { endpoints.flatMap(\.self) }
 }
 
 extension [Schema.Property] {

@@ -79,12 +79,12 @@ struct EventStream: Sendable {
 
 /// A buffered answer, boxed because a reply that holds a stream holds one.
 final class ReplayedReply: Sendable {
-    let reply: Reply
+    let response: Response
 
-    init(_ reply: Reply) { self.reply = reply }
+    init(_ response: Response) { self.response = response }
 }
 
-extension Reply {
+extension Response {
     /// A live stream.
     ///
     /// `produce` is cancelled when the reader has left or lost the right to read, when the stream has been open for long
@@ -94,23 +94,23 @@ extension Reply {
     ///   request is told that the answer is lost.
     package static func events(
         status: HTTPResponse.Status = .ok,
-        replay: Reply? = nil,
+        replay: Response? = nil,
         _ produce: @escaping @Sendable (EventWriter) async throws -> Void
-    ) -> Reply {
+    ) -> Response {
         var headers = HTTPFields()
         headers.append(HTTPField(name: .contentType, value: "text/event-stream"))
         headers.append(HTTPField(name: .cacheControl, value: "no-cache"))
         headers.append(HTTPField(name: .accelBuffering, value: "no"))
         let stream = EventStream(produce: produce, replay: replay.map(ReplayedReply.init))
-        return Reply(status, headers: headers, content: .events(stream))
+        return Response(status, headers: headers, content: .events(stream))
     }
 
     /// A live stream of the elements of a sequence; see ``events(status:replay:_:)``.
     package static func events<Events: AsyncSequence & Sendable>(
         _ events: Events,
         status: HTTPResponse.Status = .ok,
-        replay: Reply? = nil
-    ) -> Reply where Events.Element == StreamEvent {
+        replay: Response? = nil
+    ) -> Response where Events.Element == StreamEvent {
         self.events(status: status, replay: replay) { writer in
             for try await event in events { try await writer.send(event) }
         }

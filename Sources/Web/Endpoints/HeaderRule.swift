@@ -61,7 +61,7 @@ enum HeaderRule: Sendable {
 
 extension Endpoint {
     /// Whether a known state is answered with 304.
-    var offersNotModified: Bool { method == .get && answers.contains { $0.status == 200 && $0.isTagged } }
+    var offersNotModified: Bool { method == .get && responses.contains { $0.status == 200 && $0.isTagged } }
 
     /// Whether an `Idempotency-Key` is refused, rather than left unread as where a repeated request does no harm.
     ///
@@ -70,7 +70,7 @@ extension Endpoint {
 
     /// Whether it may answer with a stream, which is meant to take long.
     var streams: Bool {
-        answers.contains { if case .events = $0.content { true } else { false } }
+        responses.contains { if case .events = $0.content { true } else { false } }
     }
 
     var headerRules: [HeaderRule] {

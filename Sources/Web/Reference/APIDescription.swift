@@ -21,45 +21,47 @@ package struct APIDescription: Sendable {
     }
 
     /// Where the description is served.
-    @EndpointBuilder var endpoints: [Endpoint] {
-        Endpoint.public(
-            .get,
-            "/api/v1/openapi.json",
-            "The API description",
-            answers: [],
-            listed: false,
-            use: ready("application/json") { [document] in ByteBuffer(bytes: document.value) }
-        )
-        Endpoint.public(
-            .get,
-            "/docs",
-            "The API reference",
-            answers: [],
-            listed: false,
-            use: ready("text/html; charset=utf-8") { [page] in ByteBuffer(string: page.value) }
-        )
-        Endpoint.public(
-            .get,
-            "/docs/style.css",
-            "The reference's style sheet",
-            answers: [],
-            listed: false,
-            use: ready("text/css; charset=utf-8") { ByteBuffer(string: referenceStyle) }
-        )
+    var endpoints: [Endpoint] {
+        [
+            Endpoint.public(
+                .get,
+                "/api/v1/openapi.json",
+                "The API description",
+                responses: [],
+                listed: false,
+                use: ready("application/json") { [document] in ByteBuffer(bytes: document.value) }
+            ),
+            Endpoint.public(
+                .get,
+                "/docs",
+                "The API reference",
+                responses: [],
+                listed: false,
+                use: ready("text/html; charset=utf-8") { [page] in ByteBuffer(string: page.value) }
+            ),
+            Endpoint.public(
+                .get,
+                "/docs/style.css",
+                "The reference's style sheet",
+                responses: [],
+                listed: false,
+                use: ready("text/css; charset=utf-8") { ByteBuffer(string: referenceStyle) }
+            ),
+        ]
     }
 
     private func ready(
         _ contentType: String,
         _ content: @escaping @Sendable () -> ByteBuffer
-    ) -> @Sendable (PublicCall) async -> Reply {
-        let reply = Deferred {
+    ) -> @Sendable (PublicCall) async -> Response {
+        let response = Deferred {
             let bytes = content()
             let digest = SHA256.hash(data: Array(bytes.readableBytesView))
             let hash = digest.prefix(12).map { String($0, radix: 36) }.joined()
-            return Reply.bytes(bytes, contentType: contentType).with(tag: EntityTag(hash: hash))
+            return Response.bytes(bytes, contentType: contentType).with(tag: EntityTag(hash: hash))
                 .with(.cacheControl, "public, max-age=300")
         }
-        return { _ in await offEventLoop { reply.value } }
+        return { _ in await offEventLoop { response.value } }
     }
 }
 

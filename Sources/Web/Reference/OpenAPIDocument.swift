@@ -108,17 +108,17 @@ struct OpenAPIDocument {
 
     private func responses(_ endpoint: Endpoint, _ schemas: inout JSONObject) -> JSONObject {
         var responses = JSONObject()
-        let statuses = Set(endpoint.answers.map(\.status)).sorted()
+        let statuses = Set(endpoint.responses.map(\.status)).sorted()
         for status in statuses {
-            let answers = endpoint.answers.filter { $0.status == status }
+            let declared = endpoint.responses.filter { $0.status == status }
             var content = JSONObject()
-            for answer in answers {
-                guard let (mediaType, value) = self.content(answer, &schemas) else { continue }
+            for one in declared {
+                guard let (mediaType, value) = self.content(one, &schemas) else { continue }
                 content[mediaType] = value
             }
             var response: JSONObject = [
-                "description": .string(answers.map(\.description).joined(separator: " Or: ")),
-                "headers": .object(headers(endpoint, status: status, isTagged: answers.contains(where: \.isTagged))),
+                "description": .string(declared.map(\.description).joined(separator: " Or: ")),
+                "headers": .object(headers(endpoint, status: status, isTagged: declared.contains(where: \.isTagged))),
             ]
             if !content.isEmpty { response["content"] = .object(content) }
             responses[String(status)] = .object(response)
@@ -150,16 +150,16 @@ struct OpenAPIDocument {
         return responses
     }
 
-    private func content(_ answer: Answer, _ schemas: inout JSONObject) -> (String, JSON)? {
-        switch answer.content {
+    private func content(_ response: DeclaredResponse, _ schemas: inout JSONObject) -> (String, JSON)? {
+        switch response.content {
         case .none: return nil
         case .json(let schema):
             var content: JSONObject = ["schema": schema.jsonSchema(components: &schemas)]
-            if let example = answer.example { content["example"] = example }
+            if let example = response.example { content["example"] = example }
             return ("application/json", .object(content))
         case .bytes(let mediaType): return (mediaType, [:])
         case .events:
-            return ("text/event-stream", ["schema": ["type": "string", "description": .string(answer.description)]])
+            return ("text/event-stream", ["schema": ["type": "string", "description": .string(response.description)]])
         }
     }
 

@@ -66,7 +66,7 @@ struct ReferencePage {
         <dt>Authentication</dt><dd>Send an access token or an API key as <code>Authorization: Bearer …</code>. It acts inside one organization.</dd>
         <dt>Formats</dt><dd>JSON with <code>snake_case</code> names; ids are UUIDs; times are UTC with milliseconds. Fields and parameters that are not listed here are refused.</dd>
         <dt>Lists</dt><dd><code>{"data": […], "next_cursor": …}</code>. Pass <code>next_cursor</code> on as <code>cursor</code> until it is null.</dd>
-        <dt>Repeating</dt><dd>A POST with an <code>Idempotency-Key</code> can be sent again within 24 hours: it is done once, and its answer comes again with <code>Idempotency-Replayed: true</code>.</dd>
+        <dt>Repeating</dt><dd>A POST with an <code>Idempotency-Key</code> can be sent again within 24 hours: it is done once, and its response comes again with <code>Idempotency-Replayed: true</code>.</dd>
         <dt>Editing</dt><dd>Answers carry an <code>ETag</code>. Send it back as <code>If-Match</code> to change only the state that you have seen.</dd>
         <dt>Limits</dt><dd><code>RateLimit-Limit</code>, <code>-Remaining</code> and <code>-Reset</code> come with each answer; 429, 503 and 507 say in <code>Retry-After</code> how long to wait.</dd>
         <dt>Errors</dt><dd><code>application/problem+json</code>; decide by <code>code</code>, which is stable. All of them are listed under <a href="#problems">problems</a>.</dd>
@@ -104,7 +104,7 @@ struct ReferencePage {
                 "<h4>Body</h4><p>Bytes of \(types.map { "<code>\(escaped($0))</code>" }.joined(separator: ", ")).</p>"
             )
         }
-        parts.append(answers(endpoint))
+        parts.append(responses(endpoint))
         parts.append("</div><div>")
         parts.append("<h4>Example</h4><pre><code>\(escaped(curl(endpoint)))</code></pre>")
         parts.append(refusals(endpoint))
@@ -136,10 +136,10 @@ struct ReferencePage {
         (rule.name.rawName, .optional(rule.name.rawName, .string(1...rule.longest), rule.meaning))
     }
 
-    private func answers(_ endpoint: Endpoint) -> String {
-        let items = endpoint.answers.map { answer in
-            let head = "<p><b class=\"status\">\(answer.status)</b> \(prose(answer.description))"
-            switch answer.content {
+    private func responses(_ endpoint: Endpoint) -> String {
+        let items = endpoint.responses.map { response in
+            let head = "<p><b class=\"status\">\(response.status)</b> \(prose(response.description))"
+            switch response.content {
             case .none: return "\(head)</p>"
             case .bytes(let type): return "\(head) <code>\(escaped(type))</code></p>"
             case .events: return "\(head) With <code>Accept: text/event-stream</code>.</p>"

@@ -38,7 +38,7 @@ struct Admission: Sendable {
         guard let failedAuthentications, authenticator.isLookedUp(bearer) else {
             return try await authenticator.authenticate(bearer, origin)
         }
-        let attempt = FailedAuthentications.Attempt(bearer, from: client?.rateLimitKey)
+        let attempt = FailedAuthentications.CredentialAttempt(bearer, from: client?.rateLimitKey)
         let isKnown = failedAuthentications.knows(attempt)
         if !isKnown, let seconds = failedAuthentications.secondsToWait(attempt) {
             throw Self.rateLimited(retryAfter: seconds)

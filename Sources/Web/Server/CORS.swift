@@ -35,8 +35,8 @@ struct CORS: Sendable {
     }
 
     /// The answer to a preflight request, but for what `mark` adds.
-    func preflight(allowing methods: [Endpoint.Method]) -> Reply {
-        Reply(.noContent)
+    func preflight(allowing methods: [Endpoint.Method]) -> Response {
+        Response(.noContent)
             .with(.accessControlAllowMethods, methods.map(\.rawValue).joined(separator: ", "))
             .with(
                 .accessControlAllowHeaders,

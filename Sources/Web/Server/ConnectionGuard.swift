@@ -124,11 +124,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private func refuse(_ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
         let id = ID<Request>().description
         let problem = Problem(.badRequest, "request.malformed", "This is no request of HTTP/1.1 that can be read here.")
-        let reply = Reply(problem, requestID: id)
-        var head = HTTPResponse(status: reply.status, headerFields: reply.headers)
+        let response = Response(problem, requestID: id)
+        var head = HTTPResponse(status: response.status, headerFields: response.headers)
         head.headerFields[.requestID] = id
         head.headerFields[.connection] = "close"
-        guard case .bytes(let body) = reply.content else {
+        guard case .bytes(let body) = response.content else {
             return context.write(wrapOutboundOut(.head(head)), promise: promise)
         }
         head.headerFields[.contentLength] = String(body.readableBytes)

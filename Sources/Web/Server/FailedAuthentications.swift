@@ -15,7 +15,7 @@ final class FailedAuthentications: Sendable {
     ///
     /// Kept as a hash with this process's own seed: it names nobody, and who finds another text with the same hash is
     /// only checked like anybody else.
-    struct Attempt: Hashable, Sendable {
+    struct CredentialAttempt: Hashable, Sendable {
         let address: ClientAddress?
         private let credential: Int
 
@@ -25,11 +25,11 @@ final class FailedAuthentications: Sendable {
         }
     }
 
-    private struct Generations {
-        var young: Set<Attempt> = []
-        var old: Set<Attempt> = []
+    private struct CredentialGenerations {
+        var young: Set<CredentialAttempt> = []
+        var old: Set<CredentialAttempt> = []
 
-        mutating func insert(_ attempt: Attempt, _ capacity: Int) {
+        mutating func insert(_ attempt: CredentialAttempt, _ capacity: Int) {
             if young.count >= capacity / 2 {
                 old = young
                 young = []
@@ -40,7 +40,7 @@ final class FailedAuthentications: Sendable {
 
     private let limiter: RateLimiter<ClientAddress?>
     private let capacity: Int
-    private let known = Mutex(Generations())
+    private let known = Mutex(CredentialGenerations())
 
     init(
         _ rate: WebConfiguration.Rate,
@@ -52,7 +52,7 @@ final class FailedAuthentications: Sendable {
     }
 
     /// Whether the credential was good lately; for most requests the only question.
-    func knows(_ attempt: Attempt) -> Bool {
+    func knows(_ attempt: CredentialAttempt) -> Bool {
         known.withLock { known in
             if known.young.contains(attempt) { return true }
             guard known.old.contains(attempt) else { return false }
@@ -62,14 +62,14 @@ final class FailedAuthentications: Sendable {
     }
 
     /// How long the address has to wait before it may try what is not known; nil when it may now.
-    func secondsToWait(_ attempt: Attempt) -> Int? {
+    func secondsToWait(_ attempt: CredentialAttempt) -> Int? {
         let decision = limiter.look(at: attempt.address)
         return decision.isAllowed ? nil : decision.retryAfterSeconds
     }
 
-    func succeeded(_ attempt: Attempt) { known.withLock { $0.insert(attempt, capacity) } }
+    func succeeded(_ attempt: CredentialAttempt) { known.withLock { $0.insert(attempt, capacity) } }
 
-    func failed(_ attempt: Attempt) {
+    func failed(_ attempt: CredentialAttempt) {
         known.withLock { known in
             known.young.remove(attempt)
             known.old.remove(attempt)

@@ -6,7 +6,7 @@ import Synchronization
 /// Each holds a connection and whatever its source holds, for minutes; rate limits say nothing about that.
 final class OpenStreams: Sendable {
     /// One stream that is counted.
-    struct Place: Sendable {
+    struct OpenStream: Sendable {
         fileprivate let actor: Actor
         fileprivate let organization: ID<OrganizationEntity>
     }
@@ -26,7 +26,7 @@ final class OpenStreams: Sendable {
     }
 
     /// Counts one more; throws `stream.too_many` when there may be none.
-    func open(for principal: Principal) throws(Problem) -> Place {
+    func open(for principal: Principal) throws(Problem) -> OpenStream {
         let (actor, organization) = (principal.actor, principal.organization)
         let isOpen = state.withLock { state in
             let (mine, ours) = (state.byActor[actor, default: 0], state.byOrganization[organization, default: 0])
@@ -43,10 +43,10 @@ final class OpenStreams: Sendable {
                 retryAfterSeconds: 10
             )
         }
-        return Place(actor: actor, organization: organization)
+        return OpenStream(actor: actor, organization: organization)
     }
 
-    func close(_ place: Place) {
+    func close(_ place: OpenStream) {
         state.withLock { state in
             let mine = state.byActor[place.actor, default: 0] - 1
             state.byActor[place.actor] = mine > 0 ? mine : nil

@@ -13,19 +13,19 @@ struct Responder: Sendable {
     let admission: Admission
     let idempotency: IdempotencyKeys?
     let configuration: WebConfiguration
-    let headers: AnswerHeaders
+    let headers: ResponseHeaders
     let bodies: BodyBudget
     let streams: OpenStreams
     let inFlight: any MeterHandler
     let logger: Logger
 
     /// What becomes known of a request on its way, for the answer's headers, the log and the end of the request.
-    private struct Progress {
+    private struct RequestProgress {
         var route: Route?
         var principal: Principal?
         var rate: RateDecision?
         var body: BodyBudget.Share?
-        var stream: OpenStreams.Place?
+        var stream: OpenStreams.OpenStream?
     }
 
     // MARK: One request
@@ -49,31 +49,31 @@ struct Responder: Sendable {
             address: client?.text,
             userAgent: request.headers[.userAgent].map { String($0.prefix(512)) }
         )
-        var progress = Progress()
+        var progress = RequestProgress()
         defer {
             if let share = progress.body { bodies.giveBack(share) }
             if let place = progress.stream { streams.close(place) }
         }
-        var reply: Reply
+        var response: Response
         do {
             if request.headers[.expect] == "100-continue" {
                 try await writer.writeInformationalHead(HTTPResponse(status: .continue))
             }
-            reply = try await answer(request, from: origin, client, &progress)
+            response = try await answer(request, from: origin, client, &progress)
             // Endpoints that do nothing but stream need not be asked for it.
-            if case .events = reply.content, progress.stream == nil, let principal = progress.principal {
+            if case .events = response.content, progress.stream == nil, let principal = progress.principal {
                 progress.stream = try streams.open(for: principal)
             }
-            if configuration.verifiesAnswers, let route = progress.route { try verify(reply, of: route.endpoint) }
+            if configuration.verifiesResponses, let route = progress.route { try verify(response, of: route.endpoint) }
         } catch let broken as BrokenRequest {
             throw broken.cause
         } catch {
-            reply = self.reply(to: error, origin, progress.route)
+            response = self.response(to: error, origin, progress.route)
         }
-        await headers.finish(&reply, to: request, id: origin.requestID, rate: progress.rate)
-        let status = reply.status.code
+        await headers.finish(&response, to: request, id: origin.requestID, rate: progress.rate)
+        let status = response.status.code
         do {
-            try await write(reply, to: request, writer, on: channel, origin, progress)
+            try await write(response, to: request, writer, on: channel, origin, progress)
         } catch {
             measure(status, start, origin, progress)
             throw error
@@ -86,8 +86,8 @@ struct Responder: Sendable {
         _ request: Request,
         from origin: RequestOrigin,
         _ client: ClientAddress?,
-        _ progress: inout Progress
-    ) async throws -> Reply {
+        _ progress: inout RequestProgress
+    ) async throws -> Response {
         let target = RequestTarget(request.head.path ?? "/")
         let method: Endpoint.Method? =
             request.method == .head ? .get : Endpoint.Method(rawValue: request.method.rawValue)
@@ -143,7 +143,7 @@ struct Responder: Sendable {
 
     private static let noRoute = Problem(.notFound, "route.not_found", "There is nothing at this path.")
 
-    private func refuse(_ request: Request, allowing methods: [Endpoint.Method]) throws(Problem) -> Reply {
+    private func refuse(_ request: Request, allowing methods: [Endpoint.Method]) throws(Problem) -> Response {
         var names = methods.map(\.rawValue)
         if methods.contains(.get) { names.append("HEAD") }
         let allow = (names + ["OPTIONS"]).joined(separator: ", ")
@@ -166,7 +166,7 @@ struct Responder: Sendable {
         _ target: RequestTarget,
         _ origin: RequestOrigin,
         for caller: CallerKey,
-        _ progress: inout Progress
+        _ progress: inout RequestProgress
     ) async throws -> IncomingRequest {
         for (name, value) in zip(route.parameters, values) {
             guard let parameter = route.endpoint.pathParameters.first(where: { $0.name == name }) else { continue }
@@ -207,7 +207,7 @@ struct Responder: Sendable {
         of request: Request,
         _ route: Route,
         for caller: CallerKey,
-        _ progress: inout Progress
+        _ progress: inout RequestProgress
     ) async throws -> ByteBuffer {
         var share = BodyBudget.Share(of: caller)
         // What was taken before it broke off is held until the request ends, too.
@@ -222,8 +222,8 @@ struct Responder: Sendable {
         _ request: IncomingRequest,
         _ principal: Principal,
         _ target: RequestTarget,
-        _ handler: @Sendable (OrganizationCall) async throws -> Reply
-    ) async throws -> Reply {
+        _ handler: @Sendable (OrganizationCall) async throws -> Response
+    ) async throws -> Response {
         let hash = await offEventLoop(if: request.bytes.isLong) {
             IdempotencyKeys.hash(
                 method: request.route.endpoint.method.rawValue,
@@ -232,20 +232,20 @@ struct Responder: Sendable {
             )
         }
         switch try await keys.claim(key, of: principal, hash: hash, from: request.origin) {
-        case .answered(let reply): return reply
+        case .answered(let response): return response
         case .claimed(let claim):
             let call = OrganizationCall(request: request, principal: principal, claim: claim)
-            let reply: Reply
+            let response: Response
             do {
-                reply = try await handler(call)
+                response = try await handler(call)
             } catch {
-                reply = self.reply(to: error, request.origin, request.route)
+                response = self.response(to: error, request.origin, request.route)
             }
             do {
                 try await keys.finish(
                     claim,
                     in: OrganizationCall(request: request, principal: principal).scope,
-                    with: reply
+                    with: response
                 )
             } catch {
                 // What was done is durable; only a repeated request will not see this answer.
@@ -254,13 +254,13 @@ struct Responder: Sendable {
                     metadata: ["error.type": "\(type(of: error))"]
                 )
             }
-            return reply
+            return response
         }
     }
 
     // MARK: Errors
 
-    private func reply(to error: any Error, _ origin: RequestOrigin, _ route: Route?) -> Reply {
+    private func response(to error: any Error, _ origin: RequestOrigin, _ route: Route?) -> Response {
         let problem: Problem =
             switch error {
             case let error as any ProblemConvertible: error.problem
@@ -279,7 +279,7 @@ struct Responder: Sendable {
                 ]
             )
         }
-        return Reply(problem, requestID: origin.requestID)
+        return Response(problem, requestID: origin.requestID)
     }
 
     /// The type of an error, and what is known to hold nothing that a tenant wrote.
@@ -295,16 +295,16 @@ struct Responder: Sendable {
     // MARK: The answer
 
     private func write(
-        _ reply: Reply,
+        _ response: Response,
         to request: Request,
         _ writer: consuming ResponseWriter,
         on channel: any Channel,
         _ origin: RequestOrigin,
-        _ progress: Progress
+        _ progress: RequestProgress
     ) async throws {
-        let head = HTTPResponse(status: reply.status, headerFields: reply.headers)
+        let head = HTTPResponse(status: response.status, headerFields: response.headers)
         guard request.method != .head else { return try await writer.writeResponse(head) }
-        switch reply.content {
+        switch response.content {
         case .none: try await writer.writeResponse(head)
         case .bytes(let buffer):
             try await writer.write(response: head, body: HummingbirdCore.ResponseBody(byteBuffer: buffer))
@@ -328,7 +328,7 @@ struct Responder: Sendable {
     }
 
     /// For how long the caller may read a stream.
-    private func watch(_ request: Request, _ origin: RequestOrigin, _ progress: Progress) -> EventSink.Watch {
+    private func watch(_ request: Request, _ origin: RequestOrigin, _ progress: RequestProgress) -> EventSink.Watch {
         var isAllowed: (@Sendable () async -> Bool)?
         if let principal = progress.principal, let bearer = request.headers[.authorization].flatMap(bearerToken) {
             let permission = progress.route?.endpoint.permission
@@ -347,7 +347,7 @@ struct Responder: Sendable {
         _ status: Int,
         _ start: ContinuousClock.Instant,
         _ origin: RequestOrigin,
-        _ progress: Progress
+        _ progress: RequestProgress
     ) {
         let time = start.duration(to: .now)
         (progress.route?.meters ?? unknownRoute).answered(status, after: time)

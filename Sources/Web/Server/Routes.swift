@@ -41,9 +41,9 @@ struct Routes: Sendable {
         }
     }
 
-    private final class Node: Sendable {
-        let words: [Substring: Node]
-        let parameter: Node?
+    private final class RouteNode: Sendable {
+        let words: [Substring: RouteNode]
+        let parameter: RouteNode?
         let routes: [Endpoint.Method: Route]
 
         /// - Parameter depth: How many segments of the routes' paths lead here.
@@ -59,9 +59,9 @@ struct Routes: Sendable {
             let byWord = Dictionary(grouping: deeper.filter { !$0.segments[depth].hasPrefix("{") }) {
                 $0.segments[depth]
             }
-            words = try byWord.mapValues { try Node($0, depth: depth + 1) }
+            words = try byWord.mapValues { try RouteNode($0, depth: depth + 1) }
             let others = deeper.filter { $0.segments[depth].hasPrefix("{") }
-            parameter = others.isEmpty ? nil : try Node(others, depth: depth + 1)
+            parameter = others.isEmpty ? nil : try RouteNode(others, depth: depth + 1)
         }
     }
 
@@ -71,10 +71,10 @@ struct Routes: Sendable {
         case notFound
     }
 
-    private let root: Node
+    private let root: RouteNode
 
     init(_ routes: [Route]) throws {
-        root = try Node(
+        root = try RouteNode(
             routes.map {
                 ($0.endpoint.path.split(separator: "/", omittingEmptySubsequences: false).dropFirst().map(\.self), $0)
             },
@@ -96,10 +96,10 @@ struct Routes: Sendable {
     }
 
     private func find(
-        _ node: Node,
+        _ node: RouteNode,
         _ segments: ArraySlice<Substring>,
         _ values: inout [String]
-    ) throws(Problem) -> Node? {
+    ) throws(Problem) -> RouteNode? {
         guard let segment = segments.first else { return node.routes.isEmpty ? nil : node }
         let rest = segments.dropFirst()
         if let next = node.words[segment], let found = try find(next, rest, &values) { return found }

@@ -65,7 +65,7 @@ package struct WebConfiguration: Sendable {
     /// Requests that take longer are logged at `info`.
     package var slowRequest = Duration.seconds(2)
     /// Holds handlers to the answers that their endpoints declare: for tests, as it reads every answer.
-    package var verifiesAnswers = false
+    package var verifiesResponses = false
 
     package init() {}
 }

@@ -61,7 +61,7 @@ package struct WebServer: Service {
             admission: Admission(configuration, authenticator: authenticator),
             idempotency: idempotency,
             configuration: configuration,
-            headers: AnswerHeaders(configuration),
+            headers: ResponseHeaders(configuration),
             bodies: BodyBudget(configuration.bodyBudget, largestBody: routes.map(\.bodyLimit).max() ?? 0),
             streams: OpenStreams(
                 perActor: configuration.streamsPerActor,

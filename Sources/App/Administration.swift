@@ -3,12 +3,8 @@ package import Kernel
 package import Logging
 import Storage
 
-/// What the operator does from a shell, beside servers that run or not.
-package enum Operator {
-    package struct Refusal: Error, CustomStringConvertible {
-        package let description: String
-    }
-
+/// What the administrator does from a shell, beside servers that run or not.
+package enum Administration {
     /// Gives an account another password and ends its sessions.
     ///
     /// - Parameter password: nil for a random one.
@@ -34,19 +30,19 @@ package enum Operator {
     private static func with<Value>(
         _ settings: Settings,
         _ logger: Logger,
-        _ work: (OperatorService) async throws -> Value
+        _ work: (AdministrationService) async throws -> Value
     ) async throws -> Value {
         let database = try await Databases.open(settings.database, connections: 2, logger: logger)
         do {
-            let value = try await work(OperatorService(database: database))
+            let value = try await work(AdministrationService(database: database))
             await database.close()
             return value
         } catch {
             await database.close()
             guard let known = error as? any ProblemConvertible else { throw error }
             let problem = known.problem
-            throw Refusal(
-                description: problem.errors.first.map { "\($0.pointer.drop { $0 == "/" }) \($0.detail)" }
+            throw CommandError(
+                problem.errors.first.map { "\($0.pointer.drop { $0 == "/" }) \($0.detail)" }
                     ?? problem.detail
             )
         }

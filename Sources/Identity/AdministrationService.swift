@@ -2,8 +2,8 @@ import Events
 package import Kernel
 package import Storage
 
-/// What the operator of an installation does from a shell, as nobody inside an organization may.
-package struct OperatorService: Sendable {
+/// What the administrator of an installation does from a shell, as nobody inside an organization may.
+package struct AdministrationService: Sendable {
     private let database: any Database
     private let passwords: PasswordHasher
     private let now: @Sendable () -> Timestamp

@@ -1,8 +1,8 @@
 package import Kernel
 
 /// One way in which an endpoint may succeed.
-package struct Answer: Sendable {
-    package enum Content: Sendable {
+package struct DeclaredResponse: Sendable {
+    package enum Representation: Sendable {
         case none
         case json(Schema)
         /// Bytes of a media type that the description does not look into.
@@ -12,7 +12,7 @@ package struct Answer: Sendable {
     }
 
     package let status: Int
-    package let content: Content
+    package let content: Representation
     package let description: String
     /// Whether an `ETag` may come with it.
     package let isTagged: Bool
@@ -20,7 +20,7 @@ package struct Answer: Sendable {
 
     package init(
         status: Int,
-        _ content: Content,
+        _ content: Representation,
         _ description: String,
         isTagged: Bool = false,
         example: JSON? = nil
@@ -32,39 +32,40 @@ package struct Answer: Sendable {
         self.example = example
     }
 
-    package static func ok(_ schema: Schema, _ description: String = "Done.", example: JSON? = nil) -> Answer {
-        Answer(status: 200, .json(schema), description, isTagged: !schema.isPage, example: example)
+    package static func ok(_ schema: Schema, _ description: String = "Done.", example: JSON? = nil) -> DeclaredResponse
+    {
+        DeclaredResponse(status: 200, .json(schema), description, isTagged: !schema.isPage, example: example)
     }
 
     package static func created(
         _ schema: Schema,
         _ description: String = "Created; `Location` names it.",
         example: JSON? = nil
-    ) -> Answer {
-        Answer(status: 201, .json(schema), description, isTagged: true, example: example)
+    ) -> DeclaredResponse {
+        DeclaredResponse(status: 201, .json(schema), description, isTagged: true, example: example)
     }
 
     package static func accepted(
         _ schema: Schema,
         _ description: String = "Taken on; it will be done soon.",
         example: JSON? = nil
-    ) -> Answer {
-        Answer(status: 202, .json(schema), description, example: example)
+    ) -> DeclaredResponse {
+        DeclaredResponse(status: 202, .json(schema), description, example: example)
     }
 
-    package static let noContent = Answer(status: 204, .none, "Done; there is nothing to say.")
+    package static let noContent = DeclaredResponse(status: 204, .none, "Done; there is nothing to say.")
 
-    package static func bytes(_ mediaType: String, _ description: String = "The content.") -> Answer {
-        Answer(status: 200, .bytes(mediaType: mediaType), description)
+    package static func bytes(_ mediaType: String, _ description: String = "The content.") -> DeclaredResponse {
+        DeclaredResponse(status: 200, .bytes(mediaType: mediaType), description)
     }
 
-    package static func html(_ description: String = "A page.") -> Answer { bytes("text/html", description) }
+    package static func html(_ description: String = "A page.") -> DeclaredResponse { bytes("text/html", description) }
 
     /// A stream, when the caller accepts `text/event-stream`.
     ///
     /// - Parameter description: Which events it carries.
-    package static func events(_ description: String, status: Int = 200) -> Answer {
-        Answer(status: status, .events, description)
+    package static func events(_ description: String, status: Int = 200) -> DeclaredResponse {
+        DeclaredResponse(status: status, .events, description)
     }
 }
 

@@ -2,7 +2,7 @@ import HTTPTypes
 import Kernel
 import NIOCore
 
-extension Reply {
+extension Response {
     /// A problem document (RFC 9457).
     init(_ problem: Problem, requestID: String) {
         var json = JSONWriter(reservingCapacity: 256)

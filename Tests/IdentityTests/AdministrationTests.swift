@@ -5,9 +5,9 @@ import Testing
 
 @testable import Identity
 
-@Suite struct OperatorTests {
-    private func service(_ node: Node) -> OperatorService {
-        OperatorService(
+@Suite struct AdministrationTests {
+    private func service(_ node: Node) -> AdministrationService {
+        AdministrationService(
             database: node.database,
             passwordCost: PasswordCost(memoryKiB: 32, passes: 1),
             now: { node.clock.now }

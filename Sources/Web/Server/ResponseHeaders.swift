@@ -4,7 +4,7 @@ import Kernel
 import NIOCore
 
 /// What every answer carries beside what its handler said.
-struct AnswerHeaders: Sendable {
+struct ResponseHeaders: Sendable {
     let cors: CORS
     let stopping = StopFlag()
     private let gzip: Gzip?
@@ -28,14 +28,14 @@ struct AnswerHeaders: Sendable {
         + "frame-ancestors 'none'"
 
     /// Completes the headers, answers `If-None-Match` and compresses.
-    func finish(_ reply: inout Reply, to request: Request, id: String, rate: RateDecision?) async {
+    func finish(_ response: inout Response, to request: Request, id: String, rate: RateDecision?) async {
         var headers = Self.commonHeaders
         headers.append(HTTPField(name: .date, value: dates.now))
-        if stopping.isSet, !reply.headers.contains(.connection) {
+        if stopping.isSet, !response.headers.contains(.connection) {
             headers.append(HTTPField(name: .connection, value: "close"))
         }
         headers.append(HTTPField(name: .requestID, value: id))
-        if !reply.headers.contains(.cacheControl) {
+        if !response.headers.contains(.cacheControl) {
             headers.append(HTTPField(name: .cacheControl, value: "no-store"))
         }
         if let rate {
@@ -44,40 +44,40 @@ struct AnswerHeaders: Sendable {
             headers.append(HTTPField(name: .rateLimitReset, value: String(rate.resetSeconds)))
         }
         cors.mark(&headers, for: request.headers[.origin])
-        let contentType = reply.headers[.contentType] ?? ""
-        if contentType.hasPrefix("text/html"), !reply.headers.contains(.contentSecurityPolicy) {
+        let contentType = response.headers[.contentType] ?? ""
+        if contentType.hasPrefix("text/html"), !response.headers.contains(.contentSecurityPolicy) {
             headers.append(HTTPField(name: .contentSecurityPolicy, value: Self.pagePolicy))
         }
-        if isUnchanged(reply, for: request) {
-            reply.status = .notModified
-            reply.content = .none
-            reply.headers[.contentType] = nil
+        if isUnchanged(response, for: request) {
+            response.status = .notModified
+            response.content = .none
+            response.headers[.contentType] = nil
         }
-        if let gzip, case .bytes(let buffer) = reply.content, buffer.readableBytes >= 1_024,
-            Self.isCompressible(contentType), !reply.headers.contains(.contentEncoding)
+        if let gzip, case .bytes(let buffer) = response.content, buffer.readableBytes >= 1_024,
+            Self.isCompressible(contentType), !response.headers.contains(.contentEncoding)
         {
             headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
             if accepts("gzip", request.headers[.acceptEncoding]),
                 let smaller = await offEventLoop(if: buffer.isLong, { gzip.compress(buffer) })
             {
-                reply.content = .bytes(smaller)
+                response.content = .bytes(smaller)
                 headers.append(HTTPField(name: .contentEncoding, value: "gzip"))
             }
         }
-        for field in reply.headers { headers.append(field) }
-        switch reply.content {
+        for field in response.headers { headers.append(field) }
+        switch response.content {
         case .bytes(let buffer):
             headers.append(HTTPField(name: .contentLength, value: String(buffer.readableBytes)))
-        case .none where reply.status != .noContent && reply.status != .notModified:
+        case .none where response.status != .noContent && response.status != .notModified:
             headers.append(HTTPField(name: .contentLength, value: "0"))
         case .none, .events: break
         }
-        reply.headers = headers
+        response.headers = headers
     }
 
-    private func isUnchanged(_ reply: Reply, for request: Request) -> Bool {
-        guard reply.status == .ok, request.method == .get || request.method == .head,
-            let condition = request.headers[.ifNoneMatch], let tag = reply.headers[.eTag]
+    private func isUnchanged(_ response: Response, for request: Request) -> Bool {
+        guard response.status == .ok, request.method == .get || request.method == .head,
+            let condition = request.headers[.ifNoneMatch], let tag = response.headers[.eTag]
         else { return false }
         return condition == "*" || EntityTag.list(condition, weak: true)?.contains { $0.text == tag } == true
     }

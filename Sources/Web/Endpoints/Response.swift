@@ -13,7 +13,7 @@ package protocol ResponseBody: WritableBody {
 }
 
 /// What a handler answers.
-package struct Reply: Sendable {
+package struct Response: Sendable {
     enum Content: Sendable {
         case none
         case bytes(ByteBuffer)
@@ -33,43 +33,45 @@ package struct Reply: Sendable {
     /// The same answer with one more header.
     ///
     /// - Parameter name: A field name from this program's text; what is none is left out.
-    package func with(header name: String, _ value: String) -> Reply {
+    package func with(header name: String, _ value: String) -> Response {
         HTTPField.Name(name).map { with($0, value) } ?? self
     }
 
-    func with(_ name: HTTPField.Name, _ value: String) -> Reply {
-        var reply = self
-        reply.headers[name] = value
-        return reply
+    func with(_ name: HTTPField.Name, _ value: String) -> Response {
+        var response = self
+        response.headers[name] = value
+        return response
     }
 
-    package func with(tag: EntityTag?) -> Reply {
+    package func with(tag: EntityTag?) -> Response {
         guard let tag else { return self }
-        var reply = self
-        reply.headers.append(HTTPField(name: .eTag, value: tag.text))
-        return reply
+        var response = self
+        response.headers.append(HTTPField(name: .eTag, value: tag.text))
+        return response
     }
 }
 
 // MARK: - JSON
 
-extension Reply {
-    package static func ok(_ body: some WritableBody, tag: EntityTag? = nil) -> Reply {
+extension Response {
+    package static func ok(_ body: some WritableBody, tag: EntityTag? = nil) -> Response {
         json { body.write(to: &$0) }.with(tag: tag)
     }
 
     /// - Parameter location: The path of what was created.
-    package static func created(_ body: some WritableBody, at location: String, tag: EntityTag? = nil) -> Reply {
-        var reply = json(status: .created) { body.write(to: &$0) }.with(tag: tag)
-        reply.headers.append(HTTPField(name: .location, value: location))
-        return reply
+    package static func created(_ body: some WritableBody, at location: String, tag: EntityTag? = nil) -> Response {
+        var response = json(status: .created) { body.write(to: &$0) }.with(tag: tag)
+        response.headers.append(HTTPField(name: .location, value: location))
+        return response
     }
 
-    package static func accepted(_ body: some WritableBody) -> Reply { json(status: .accepted) { body.write(to: &$0) } }
+    package static func accepted(_ body: some WritableBody) -> Response {
+        json(status: .accepted) { body.write(to: &$0) }
+    }
 
-    package static var noContent: Reply { Reply(.noContent) }
+    package static var noContent: Response { Response(.noContent) }
 
-    package static func page(_ page: Page<some WritableBody>) -> Reply {
+    package static func page(_ page: Page<some WritableBody>) -> Response {
         let size = 32 + page.items.count * 512
         return json(reserving: size) { json in
             json.page(next: page.next) { json in
@@ -85,14 +87,14 @@ extension Reply {
         status: HTTPResponse.Status = .ok,
         reserving size: Int = 512,
         _ write: (inout JSONWriter) throws -> Void
-    ) rethrows -> Reply {
+    ) rethrows -> Response {
         var json = JSONWriter(reservingCapacity: size)
         try write(&json)
         return bytes(ByteBuffer(bytes: json.bytes), contentType: "application/json", status: status)
     }
 
     /// JSON that is already written, such as a page whose rows were encoded as they were read.
-    package static func json(_ bytes: [UInt8], status: HTTPResponse.Status = .ok) -> Reply {
+    package static func json(_ bytes: [UInt8], status: HTTPResponse.Status = .ok) -> Response {
         self.bytes(ByteBuffer(bytes: bytes), contentType: "application/json", status: status)
     }
 }
@@ -113,32 +115,32 @@ extension JSONWriter {
 
 // MARK: - Everything else
 
-extension Reply {
+extension Response {
     package static func bytes(
         _ buffer: ByteBuffer,
         contentType: String,
         status: HTTPResponse.Status = .ok
-    ) -> Reply {
+    ) -> Response {
         var headers = HTTPFields()
         headers.append(HTTPField(name: .contentType, value: contentType))
-        return Reply(status, headers: headers, content: .bytes(buffer))
+        return Response(status, headers: headers, content: .bytes(buffer))
     }
 
-    package static func text(_ text: String, status: HTTPResponse.Status = .ok) -> Reply {
+    package static func text(_ text: String, status: HTTPResponse.Status = .ok) -> Response {
         bytes(ByteBuffer(string: text), contentType: "text/plain; charset=utf-8", status: status)
     }
 
     /// A page.
     ///
     /// Unless it brings its own `Content-Security-Policy`, it may use this server's style sheets and images only.
-    package static func html(_ text: String, status: HTTPResponse.Status = .ok) -> Reply {
+    package static func html(_ text: String, status: HTTPResponse.Status = .ok) -> Response {
         bytes(ByteBuffer(string: text), contentType: "text/html; charset=utf-8", status: status)
     }
 
     /// Sends the caller elsewhere to read the result.
-    package static func seeOther(_ location: String) -> Reply {
+    package static func seeOther(_ location: String) -> Response {
         var headers = HTTPFields()
         headers.append(HTTPField(name: .location, value: location))
-        return Reply(.seeOther, headers: headers)
+        return Response(.seeOther, headers: headers)
     }
 }
