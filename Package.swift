@@ -230,13 +230,13 @@ let package = Package(
         ),
         .testTarget(
             name: "MessagingTests",
-            dependencies: ["Kernel", "Events", "Messaging"],
+            dependencies: ["Kernel", "Storage", "Messaging"],
             swiftSettings: strict
         ),
         .testTarget(name: "KnowledgeTests", dependencies: ["Kernel", "Knowledge"], swiftSettings: strict),
         .testTarget(
             name: "AgentsTests",
-            dependencies: ["Kernel", "Outbound", "Knowledge", "Agents", "Simulators", logging],
+            dependencies: ["Kernel", "Storage", "Outbound", "Knowledge", "Agents", "Simulators", logging],
             swiftSettings: strict
         ),
         .testTarget(

@@ -73,9 +73,12 @@ int main(int argc, char **argv) {
 
     sqlite3_stmt *begin = prepare("BEGIN IMMEDIATE"), *commit = prepare("COMMIT");
     sqlite3_stmt *find = prepare(
-        "SELECT id, contact_id, channel_id, ai_agent_id, status, handled_by, epoch, reply_state, reply_error, "
+        "SELECT id, contact_id, channel_id, ai_agent_id, status, handled_by, version, reply_state, reply_error, "
         "last_sequence, exclusive, external_id, metadata, last_message_at, created_at, updated_at "
         "FROM conversations WHERE organization_id = ?1 AND id = ?2");
+    sqlite3_stmt *answering = prepare(
+        "SELECT epoch, state, error, question_id, started_at FROM answerings "
+        "WHERE organization_id = ?1 AND conversation_id = ?2");
     sqlite3_stmt *message = prepare(
         "INSERT INTO messages (organization_id, id, conversation_id, direction, role, content, external_id, metadata, "
         "created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
@@ -87,7 +90,7 @@ int main(int argc, char **argv) {
         "data, changes, request_id, ip_address, user_agent, created_at) "
         "VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
     sqlite3_stmt *update = prepare(
-        "UPDATE conversations SET ai_agent_id = ?1, status = ?2, handled_by = ?3, epoch = ?4, reply_state = ?5, "
+        "UPDATE conversations SET ai_agent_id = ?1, status = ?2, handled_by = ?3, version = ?4, reply_state = ?5, "
         "reply_error = ?6, last_sequence = ?7, metadata = ?8, last_message_at = ?9, updated_at = ?10 "
         "WHERE organization_id = ?11 AND id = ?12");
     const char *content = getenv("BENCH_CONTENT");
@@ -118,8 +121,11 @@ int main(int argc, char **argv) {
             fprintf(stderr, "loop: no conversation %s\n", conversation);
             return 1;
         }
-        sqlite3_int64 epoch = sqlite3_column_int64(find, 6), sequence = sqlite3_column_int64(find, 9) + 1;
+        sqlite3_int64 version = sqlite3_column_int64(find, 6), sequence = sqlite3_column_int64(find, 9) + 1;
         check(sqlite3_reset(find));
+        bind(answering, 1, organization);
+        bind(answering, 2, conversation);
+        run(answering);
 
         bind(message, 1, organization);
         bind(message, 2, messageID);
@@ -159,7 +165,7 @@ int main(int argc, char **argv) {
         check(sqlite3_bind_null(update, 1));
         bind(update, 2, "active");
         bind(update, 3, "human");
-        check(sqlite3_bind_int64(update, 4, epoch));
+        check(sqlite3_bind_int64(update, 4, version));
         bind(update, 5, "idle");
         check(sqlite3_bind_null(update, 6));
         check(sqlite3_bind_int64(update, 7, sequence));

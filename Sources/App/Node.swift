@@ -92,7 +92,7 @@ package struct Node: Sendable {
             database: database,
             entitlements: BillingModule.entitlements,
             requestReply: ReplyJob.request,
-            agentExists: AIAgentService.exists,
+            agentExists: AIAgentStore.exists,
             now: now
         )
         agents = AgentsModule(

@@ -39,6 +39,19 @@ package struct JSONWriter: Sendable {
         needsComma = false
     }
 
+    /// Writes a key that is already encoded, with its quotes and its colon.
+    package mutating func key(encoded key: [UInt8]) {
+        separate()
+        bytes.append(contentsOf: key)
+        needsComma = false
+    }
+
+    /// Writes one member of an object.
+    package mutating func member(_ name: StaticString, _ value: some FieldValue) {
+        key(name)
+        value.write(to: &self)
+    }
+
     private mutating func begin(_ bracket: UInt8) {
         separate()
         bytes.append(bracket)

@@ -1,5 +1,6 @@
 import Agents
 import App
+import Events
 import Identity
 import Jobs
 import Kernel
@@ -130,13 +131,14 @@ extension TestApp {
         guard let user = ID<UserEntity>(owner.user) else { throw TestAppFailure("no user") }
         let organization = try await node.identity.organizations.create(NewOrganization(name: name), by: user)
         let scope = OrganizationScope.job(of: organization.id)
-        var agent = NewAIAgent(name: "Support")
-        agent.instructions = instructions
-        // Without a question to the embedder before each answer.
-        agent.settings = AgentSettings(["knowledge_passages": 0])
-        _ = try await node.agents.agents.create(agent, in: scope)
-        let channel = try await node.messaging.channels.create(NewChannel(name: "Website", kind: .api), in: scope)
-        let contact = try await node.messaging.contacts.create(NewContact(name: "Besa"), in: scope)
+        _ = try await node.agents.agents.create(in: scope) { agent in
+            agent.name = "Support"
+            agent.instructions = instructions
+            // Without a question to the embedder before each answer.
+            agent.settings = AgentSettings(["knowledge_passages": 0])
+        }
+        let channel = try await node.messaging.channels.create(in: scope) { $0.name = "Website" }
+        let contact = try await node.messaging.contacts.create(in: scope) { $0.name = "Besa" }
         let conversation = try await node.messaging.conversations.start(
             NewConversation(contactID: contact.id, channelID: channel.id),
             in: scope

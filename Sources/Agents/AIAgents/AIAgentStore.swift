@@ -1,4 +1,4 @@
-import Kernel
+package import Kernel
 package import Storage
 
 extension AIAgent: RowDecodable {
@@ -7,6 +7,7 @@ extension AIAgent: RowDecodable {
         name = try row.next()
         instructions = try row.next()
         model = try row.next()
+        modelInUse = ""
         settings = AgentSettings(try row.next())
         isActive = try row.next()
         createdAt = try row.next()
@@ -14,62 +15,42 @@ extension AIAgent: RowDecodable {
     }
 }
 
-struct AIAgentStore {
-    let tx: any Transaction
-    let scope: OrganizationScope
+package struct AIAgentStore: NounStore {
+    package static let table = NounTable<AIAgent>(
+        "ai_agents",
+        [
+            .column("id", \.id, isFixed: true), .column("name", \.name), .column("instructions", \.instructions),
+            .column("model", \.model), .column("settings", \.settings), .column("is_active", \.isActive),
+            .column("created_at", \.createdAt, isFixed: true), .column("updated_at", \.updatedAt),
+        ],
+        isThere: "deleted_at IS NULL",
+        missing: { AIAgentError.unknown($0) }
+    )
 
-    static let columns: SQL = "id, name, instructions, model, settings, is_active, created_at, updated_at"
+    package let tx: any Transaction
+    package let scope: OrganizationScope
 
-    func find(_ id: ID<AgentEntity>) throws -> AIAgent? {
-        try tx.first("SELECT \(Self.columns) FROM ai_agents WHERE \(isThere) AND id = \(id)")
+    package init(tx: any Transaction, scope: OrganizationScope) {
+        self.tx = tx
+        self.scope = scope
     }
 
-    func get(_ id: ID<AgentEntity>) throws -> AIAgent {
-        guard let agent = try find(id) else { throw AIAgentError.unknown(id) }
-        return agent
+    /// Whether the organization has an agent; for those who name one.
+    package static func exists(
+        _ tx: any Transaction,
+        _ id: ID<AgentEntity>,
+        in scope: OrganizationScope
+    ) throws -> Bool {
+        try AIAgentStore(tx: tx, scope: scope).find(id) != nil
     }
 
     /// The agent that answers where none is named.
     func firstActive() throws -> AIAgent? {
         try tx.first(
             """
-            SELECT \(Self.columns) FROM ai_agents WHERE \(isThere) AND is_active = \(true)
+            SELECT \(Self.table.columns) FROM ai_agents
+            WHERE organization_id = \(scope.id) AND deleted_at IS NULL AND is_active = \(true)
             ORDER BY created_at, id LIMIT 1
-            """
-        )
-    }
-
-    func list(isActive: Bool?, _ page: PageRequest) throws -> Page<AIAgent> {
-        var conditions: [SQL] = [isThere]
-        if let isActive { conditions.append("is_active = \(isActive)") }
-        if let after = page.after {
-            conditions.append("(created_at, id) < (\(after.time), \(after.id(of: AgentEntity.self)))")
-        }
-        let rows: [AIAgent] = try tx.all(
-            """
-            SELECT \(Self.columns) FROM ai_agents WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
-            """
-        )
-        return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
-    }
-
-    func insert(_ agent: AIAgent) throws {
-        try tx.run(
-            """
-            INSERT INTO ai_agents (organization_id, \(Self.columns))
-            VALUES (\(scope.id), \(agent.id), \(agent.name), \(agent.instructions), \(agent.model),
-                \(agent.settings.json), \(agent.isActive), \(agent.createdAt), \(agent.updatedAt))
-            """
-        )
-    }
-
-    func save(_ agent: AIAgent) throws {
-        try tx.run(
-            """
-            UPDATE ai_agents SET name = \(agent.name), instructions = \(agent.instructions), model = \(agent.model),
-                settings = \(agent.settings.json), is_active = \(agent.isActive), updated_at = \(agent.updatedAt)
-            WHERE organization_id = \(scope.id) AND id = \(agent.id)
             """
         )
     }
@@ -77,16 +58,19 @@ struct AIAgentStore {
     /// Marks the agent as deleted: from now on nobody finds it.
     ///
     /// Its row stays until nothing refers to it any more.
-    func markDeleted(_ id: ID<AgentEntity>, at now: Timestamp) throws {
-        try tx.run("UPDATE ai_agents SET deleted_at = \(now), is_active = \(false) WHERE \(isThere) AND id = \(id)")
+    package func delete(_ id: ID<AgentEntity>, at now: Timestamp) throws {
+        try tx.run(
+            """
+            UPDATE ai_agents SET deleted_at = \(now), is_active = \(false)
+            WHERE organization_id = \(scope.id) AND deleted_at IS NULL AND id = \(id)
+            """
+        )
     }
 
     /// Deletes the row of an agent that was marked.
-    func delete(_ id: ID<AgentEntity>) throws {
+    func erase(_ id: ID<AgentEntity>) throws {
         try tx.run(
             "DELETE FROM ai_agents WHERE organization_id = \(scope.id) AND id = \(id) AND deleted_at IS NOT NULL"
         )
     }
-
-    private var isThere: SQL { "organization_id = \(scope.id) AND deleted_at IS NULL" }
 }

@@ -2,8 +2,8 @@ package import Kernel
 import Storage
 
 /// Where contacts write or call.
-package struct Channel: Sendable {
-    package enum Kind: String, Sendable, CaseIterable, StoredEnumeration {
+package struct Channel: Noun {
+    package enum Kind: String, Sendable, CaseIterable, StoredEnumeration, FieldValue {
         case widget
         case whatsapp
         case voice
@@ -12,7 +12,7 @@ package struct Channel: Sendable {
 
     package let id: ID<Channel>
     package var name: String
-    package let kind: Kind
+    package var kind: Kind
     package var settings: JSON
     /// The agent that answers here; without one the organization's oldest active agent does.
     package var agentID: ID<AgentEntity>?
@@ -22,30 +22,52 @@ package struct Channel: Sendable {
     package let createdAt: Timestamp
     package var updatedAt: Timestamp
 
-    mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
-}
-
-package struct NewChannel: Sendable {
-    package let name: String
-    package let kind: Channel.Kind
-    package var settings: JSON = [:]
-    package var agentID: ID<AgentEntity>?
-    package var singleConversation = false
-    package var isActive = true
-
-    package init(name: String, kind: Channel.Kind) {
-        self.name = name
-        self.kind = kind
+    /// One of which nothing is said yet.
+    package init(at now: Timestamp) {
+        id = ID()
+        name = ""
+        kind = .api
+        settings = [:]
+        singleConversation = false
+        isActive = true
+        createdAt = now
+        updatedAt = now
     }
-}
 
-package struct ChannelChanges: Sendable {
-    package var name: String?
-    package var settings: JSON?
-    /// `.some(nil)` takes the agent away.
-    package var agentID: ID<AgentEntity>??
-    package var singleConversation: Bool?
-    package var isActive: Bool?
+    package static let fields = FieldList<Channel>(
+        "Channel",
+        [
+            .shown("id", \.id, .uuid),
+            .editable(
+                "name",
+                \.name,
+                .string(1...120),
+                accepts: .string(1...120, [.singleLine, .notBlank]),
+                isRequired: true,
+                "What your people call it.",
+                example: "Website"
+            ),
+            .fixed("type", \.kind, .choice(of: Kind.self), isRequired: true),
+            .editable("settings", \.settings, .anyObject(), audit: .redacted, editing: "Replaces the settings."),
+            .editable(
+                "ai_agent_id",
+                \.agentID,
+                .nullable(.uuid),
+                "The agent that answers; null: the first active one.",
+                editing: "null takes the agent away."
+            ),
+            .editable(
+                "single_conversation",
+                \.singleConversation,
+                .boolean,
+                "Whether a contact may have only one open conversation here.",
+                editing: "Holds for conversations that begin from now on."
+            ),
+            .editable("is_active", \.isActive, .boolean),
+            .shown("created_at", \.createdAt, .dateTime),
+            .shown("updated_at", \.updatedAt, .dateTime),
+        ]
+    )
 }
 
 package enum ChannelError: ProblemConvertible {

@@ -2,8 +2,9 @@ package import Kernel
 import Storage
 
 /// A customer of an organization.
-package struct Contact: Sendable {
+package struct Contact: Noun {
     package let id: ID<Contact>
+    /// In lower case.
     package var email: String?
     package var phone: String?
     package var name: String?
@@ -13,31 +14,57 @@ package struct Contact: Sendable {
     package let createdAt: Timestamp
     package var updatedAt: Timestamp
 
-    mutating func touch(at now: Timestamp) { updatedAt = max(now, updatedAt + .milliseconds(1)) }
-}
-
-package struct NewContact: Sendable {
-    package var email: String?
-    package var phone: String?
-    package var name: String?
-    package var externalID: String?
-    package var metadata: JSON = [:]
-
-    package init(email: String? = nil, phone: String? = nil, name: String? = nil, externalID: String? = nil) {
-        self.email = email
-        self.phone = phone
-        self.name = name
-        self.externalID = externalID
+    /// One of whom nothing is said yet.
+    package init(at now: Timestamp) {
+        id = ID()
+        metadata = [:]
+        createdAt = now
+        updatedAt = now
     }
-}
 
-/// For the optional fields `.some(nil)` empties the field.
-package struct ContactChanges: Sendable {
-    package var email: String??
-    package var phone: String??
-    package var name: String??
-    package var externalID: String??
-    package var metadata: JSON?
+    /// The audit log names the fields that changed, not the personal data in them.
+    package static let fields = FieldList<Contact>(
+        "Contact",
+        [
+            .shown("id", \.id, .uuid),
+            .editable(
+                "email",
+                \.email,
+                .nullable(.email),
+                audit: .redacted,
+                "Kept in lower case.",
+                example: "ana@example.com",
+                normal: { $0?.lowercased() }
+            ),
+            .editable(
+                "phone",
+                \.phone,
+                .nullable(.e164),
+                audit: .redacted,
+                "In international form.",
+                example: "+355691234567"
+            ),
+            .editable(
+                "name",
+                \.name,
+                .nullable(.string(1...200)),
+                accepts: .nullable(.string(1...200, [.singleLine, .notBlank])),
+                audit: .redacted,
+                example: "Ana"
+            ),
+            .editable(
+                "external_id",
+                \.externalID,
+                .nullable(.string(1...200)),
+                accepts: .nullable(.string(1...200, .singleLine)),
+                audit: .redacted,
+                "Your own id of the contact; unique."
+            ),
+            .editable("metadata", \.metadata, .anyObject(), audit: .redacted),
+            .shown("created_at", \.createdAt, .dateTime),
+            .shown("updated_at", \.updatedAt, .dateTime),
+        ]
+    )
 }
 
 package struct ContactFilter: Sendable {

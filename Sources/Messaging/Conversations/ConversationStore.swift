@@ -64,29 +64,12 @@ package struct ConversationStore {
         _ page: PageRequest,
         in scope: OrganizationScope
     ) -> Query<[UInt8]> {
-        var conditions: [SQL] = ["organization_id = \(scope.id)"]
-        if let status = filter.status { conditions.append("status = \(status)") }
-        if let handler = filter.handler { conditions.append("handled_by = \(handler)") }
-        if let contact = filter.contactID { conditions.append("contact_id = \(contact)") }
-        if let channel = filter.channelID { conditions.append("channel_id = \(channel)") }
-        if let after = page.after {
-            conditions.append("(created_at, id) < (\(after.time), \(after.id(of: ConversationEntity.self)))")
-        }
-        return Query(
-            """
-            SELECT \(Self.columns) FROM conversations WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
-            """
-        ) { rows in
-            try rows.page(from: try rows.next(), limit: page.limit) { row, json in
-                try ConversationBody.write(row: &row, to: &json)
-            } cursor: { row in
-                Cursor(
-                    time: try Timestamp(column: 14, of: row.source),
-                    id: try ID<ConversationEntity>(column: 0, of: row.source)
-                )
-            }
-        }
+        let filters: [SQL?] = [
+            filter.status.map { "status = \($0)" }, filter.handler.map { "handled_by = \($0)" },
+            filter.contactID.map { "contact_id = \($0)" }, filter.channelID.map { "channel_id = \($0)" },
+        ]
+        return Listing(of: "conversations", columns, in: scope, page, where: filters)
+            .bytes(time: 14) { row, json in try ConversationBody.write(row: &row, to: &json) }
     }
 
     func insert(_ conversation: Conversation) throws {

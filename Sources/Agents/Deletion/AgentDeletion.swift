@@ -37,7 +37,7 @@ struct AgentDeletion: Sendable {
             while try await release(agent, scope) == Self.batch { try Task.checkCancellation() }
         }
         try await database.write(scope) { tx in
-            try AIAgentStore(tx: tx, scope: scope).delete(agent)
+            try AIAgentStore(tx: tx, scope: scope).erase(agent)
             try context.finish(in: tx)
         }
     }

@@ -1,5 +1,3 @@
-package import Kernel
-
 /// A strong validator of one state of a resource (RFC 9110 §8.8.3).
 package struct EntityTag: Sendable, Hashable {
     /// As sent, with its quotes: `"19aa3f4c8b1"`.
@@ -36,12 +34,12 @@ package struct EntityTag: Sendable, Hashable {
     private var edition: Substring { text.firstIndex(of: "-").map { text[...$0] } ?? text[...] }
 
     /// Whether nobody has edited the resource between the two states.
-    func isSameEdition(as other: EntityTag) -> Bool { edition == other.edition }
+    package func isSameEdition(as other: EntityTag) -> Bool { edition == other.edition }
 
     /// The tags of a list such as `"a", W/"b"`; nil when it is none.
     ///
     /// - Parameter weak: Whether weak tags count, by what they share with the strong one.
-    static func list(_ text: String, weak: Bool) -> [EntityTag]? {
+    package static func list(_ text: String, weak: Bool) -> [EntityTag]? {
         var tags: [EntityTag] = []
         var rest = text.utf8[...]
         func skipSpace() { rest = rest.drop { $0 == 0x20 || $0 == 0x09 } }
@@ -69,7 +67,7 @@ package enum Precondition: Sendable, Hashable {
     /// One of these, but for what is no edit; an empty list fits no state.
     case matches([EntityTag])
 
-    init(ifMatch header: String?) {
+    package init(ifMatch header: String?) {
         guard let header else {
             self = .none
             return
