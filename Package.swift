@@ -229,8 +229,13 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "AuditTests",
+            dependencies: ["Kernel", "Storage", "Schema", "Events", "Audit", "TestKit", logging],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "MessagingTests",
-            dependencies: ["Kernel", "Storage", "Messaging"],
+            dependencies: ["Kernel", "Storage", "Schema", "Messaging", "TestKit"],
             swiftSettings: strict
         ),
         .testTarget(name: "KnowledgeTests", dependencies: ["Kernel", "Knowledge"], swiftSettings: strict),

@@ -26,7 +26,8 @@ package struct AgentsModule: Sendable {
     private let deletion: AgentDeletion
     private let replyTimeout: Duration
 
-    /// - Parameter startTimeout: How long the model may take to begin an answer; the attempt has a minute more, to end it.
+    /// - Parameter startTimeout: How long the model may take to begin an answer; the attempt has a minute more at least, to end
+    ///   it.
     package init(
         database: any Database,
         search: KnowledgeSearch,
@@ -38,7 +39,7 @@ package struct AgentsModule: Sendable {
     ) {
         agents = AIAgentService(database: database, model: model, now: now)
         deletion = AgentDeletion(database: database, now: now)
-        replyTimeout = startTimeout + .seconds(60)
+        replyTimeout = max(startTimeout + .seconds(60), ReplyJob.policy.timeout)
         replier = Replier(
             database: database,
             search: search,

@@ -9,21 +9,21 @@ extension Permission {
 
 /// The face of Audit.
 package struct AuditModule: Sendable {
-    private let database: any Database
+    package let logs: AuditLogService
     private let actorKinds: [ActorKind]
 
     /// - Parameter actorKinds: Those of all subsystems.
     package init(database: any Database, actorKinds: [ActorKind]) {
-        self.database = database
+        logs = AuditLogService(database: database)
         self.actorKinds = actorKinds
     }
 
     package var endpoints: [Endpoint] {
-        AuditLogRoutes(database: database, actorKinds: actorKinds).endpoints
+        AuditLogRoutes(service: logs, actorKinds: actorKinds).endpoints
     }
 
     package var consumers: [any EventConsumer] {
-        [AuditConsumer(userKinds: Set(actorKinds.filter(\.isUser).map(\.name)))]
+        [AuditConsumer(actorKinds: actorKinds)]
     }
 
     package static var permissions: [PermissionGrant] { [PermissionGrant(.auditRead, to: .admins)] }

@@ -25,7 +25,7 @@ package struct BillingModule: Sendable {
     }
 
     package var endpoints: [Endpoint] {
-        PlanRoutes(database: database).endpoints + UsageRoutes(service: usage).endpoints
+        PlanRoutes(service: PlanService(database: database)).endpoints + UsageRoutes(service: usage).endpoints
     }
 
     package func register(in registry: inout JobRegistry) {

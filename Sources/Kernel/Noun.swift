@@ -34,6 +34,9 @@ extension Noun {
     /// - Throws: A 400 problem that names each field whose value cannot be taken.
     package mutating func edit(with body: JSON) throws(Problem) { try Self.fields.set(body, in: &self, isNew: false) }
 
+    /// Whether anything that can be edited differs from an earlier state.
+    package func differs(from old: Self) -> Bool { Self.fields.differ(old, self) }
+
     /// What differs from an earlier state, as the audit log shows it; nil when nothing does.
     package func changes(since old: Self) -> JSON? { Self.fields.changes(from: old, to: self) }
 }
@@ -92,13 +95,20 @@ package struct FieldList<Value: Noun>: Sendable {
         guard errors.isEmpty else { throw .invalid(errors) }
     }
 
+    /// Those that can be edited.
+    package var editableNames: [String] { fields.filter { !$0.isFixed }.map(\.name) }
+
+    func differ(_ old: Value, _ new: Value) -> Bool {
+        fields.contains { !$0.isFixed && $0.get(old) != $0.get(new) }
+    }
+
     func changes(from old: Value, to new: Value) -> JSON? {
         .changes(
             fields.compactMap { field in
                 switch field.audit {
                 case .shown: .of(field.name, field.get(old), field.get(new))
                 case .redacted: .redacted(field.name, field.get(old), field.get(new))
-                case .none: nil
+                case nil: nil
                 }
             }
         )
@@ -110,8 +120,6 @@ package enum FieldAudit: Sendable {
     case shown
     /// That it changed, without the values: for free JSON and personal data.
     case redacted
-    /// Not at all: for what the server sets.
-    case none
 }
 
 /// One field of a noun.
@@ -120,7 +128,8 @@ package struct Field<Value: Noun>: Sendable {
     let schema: Schema
     let summary: String
     let example: JSON?
-    let audit: FieldAudit
+    /// nil for what is never edited.
+    let audit: FieldAudit?
     /// Whether it is given when the noun is made, and never edited.
     let isFixed: Bool
     let get: @Sendable (Value) -> JSON
@@ -146,7 +155,7 @@ package struct Field<Value: Noun>: Sendable {
             name,
             schema,
             summary,
-            audit: .none,
+            audit: nil,
             isFixed: true,
             get: { $0[keyPath: member].json },
             write: { $0[keyPath: member].write(to: &$1) },
@@ -164,12 +173,13 @@ package struct Field<Value: Noun>: Sendable {
         _ summary: String = "",
         example: JSON? = nil
     ) -> Field {
-        Field(name, member, schema, accepts, isRequired, .none, true, summary, nil, example) { $0 }
+        Field(name, member, schema, accepts, isRequired, nil, true, summary, nil, example) { $0 }
     }
 
     /// - Parameters:
     ///   - accepts: What requests may say, where it is less than what may be shown.
     ///   - isRequired: Whether a new one needs it.
+    ///   - audit: How the audit log shows an edit; `redacted` for personal data and free JSON.
     ///   - editing: What is to be said about it in a patch, where that is something else.
     ///   - normal: How a value is kept: an address in lower case.
     package static func editable<Member: FieldValue>(
@@ -178,7 +188,7 @@ package struct Field<Value: Noun>: Sendable {
         _ schema: Schema,
         accepts: Schema? = nil,
         isRequired: Bool = false,
-        audit: FieldAudit = .shown,
+        audit: FieldAudit,
         _ summary: String = "",
         editing: String? = nil,
         example: JSON? = nil,
@@ -193,7 +203,7 @@ package struct Field<Value: Noun>: Sendable {
         _ schema: Schema,
         _ accepts: Schema?,
         _ isRequired: Bool,
-        _ audit: FieldAudit,
+        _ audit: FieldAudit?,
         _ isFixed: Bool,
         _ summary: String,
         _ editing: String?,
@@ -231,7 +241,7 @@ package struct Field<Value: Noun>: Sendable {
         _ summary: String = "",
         editing: String? = nil,
         example: JSON? = nil,
-        audit: FieldAudit,
+        audit: FieldAudit?,
         isFixed: Bool = false,
         get: @escaping @Sendable (Value) -> JSON,
         write: (@Sendable (Value, inout JSONWriter) -> Void)? = nil,

@@ -4,8 +4,9 @@ import Synchronization
 final class ExchangeProgress: Sendable {
     private struct State {
         var waiting = OutboundError.Wait.slot
-        /// nil while nobody waits for the destination to begin.
+        /// nil before the request went out.
         var sentAt: ContinuousClock.Instant?
+        var hasBody = false
         var readingSince: ContinuousClock.Instant?
         var status: Int?
         var failure: OutboundError?
@@ -42,31 +43,38 @@ final class ExchangeProgress: Sendable {
             $0.status = status
             $0.retryAfter = retryAfter
             $0.waiting = .body
-            $0.sentAt = nil
         }
     }
 
     func beginRead() { state.withLock { $0.readingSince = .now } }
-    func endRead() { state.withLock { $0.readingSince = nil } }
+    func endRead() {
+        state.withLock {
+            $0.readingSince = nil
+            $0.hasBody = true
+        }
+    }
 
     /// Returns when the time is over, with what was waited for; nil when the task is cancelled before.
     ///
     /// - Parameters:
-    ///   - startTimeout: How long the beginning of the response may be waited for.
+    ///   - startTimeout: How long the head of the response may be waited for. There are servers that send it at once and then
+    ///     think: the first bytes of the body have as much time, from when the request went out.
     ///   - idleTimeout: How long one read of its body may be waited for.
     func expiry(startTimeout: Duration?, idleTimeout: Duration?) async -> OutboundError.Wait? {
         while true {
             let now = ContinuousClock.now
-            let (waiting, sentAt, readingSince) = state.withLock { ($0.waiting, $0.sentAt, $0.readingSince) }
+            let current = state.withLock { $0 }
+            let waiting = current.waiting
             if now >= deadline { return waiting }
             var wake = deadline
-            if let startTimeout {
-                let end = (sentAt ?? now).advanced(by: startTimeout)
-                if now >= end { return waiting }
-                wake = min(wake, end)
+            let startEnd = startTimeout.map { (current.sentAt ?? now).advanced(by: $0) }
+            if let startEnd, current.status == nil {
+                if now >= startEnd { return waiting }
+                wake = min(wake, startEnd)
             }
             if let idleTimeout {
-                let end = (readingSince ?? now).advanced(by: idleTimeout)
+                var end = (current.readingSince ?? now).advanced(by: idleTimeout)
+                if let startEnd, !current.hasBody { end = max(end, startEnd) }
                 if now >= end { return waiting }
                 wake = min(wake, end)
             }

@@ -32,7 +32,15 @@ package struct Listing: Sendable {
 
     /// The page as values.
     package func values<Value: Noun & RowDecodable>(in tx: any Transaction) throws -> Page<Value> {
-        Page(cutting: try tx.all(sql), to: limit) { Cursor(time: $0.createdAt, id: $0.id) }
+        try values(in: tx) { Cursor(time: $0.createdAt, id: $0.id) }
+    }
+
+    /// - Parameter place: The place of a value in the list.
+    package func values<Value: RowDecodable & Sendable>(
+        in tx: any Transaction,
+        place: (Value) -> Cursor
+    ) throws -> Page<Value> {
+        Page(cutting: try tx.all(sql), to: limit, place: place)
     }
 
     /// The page as encoded JSON, straight from the rows.

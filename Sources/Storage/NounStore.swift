@@ -30,6 +30,8 @@ package struct NounTable<Value: Noun & RowDecodable>: Sendable {
     /// As they are read: `id, name, …`.
     package let columns: SQL
     package let columnNames: [String]
+    /// Those that ``NounStore/save(_:)`` writes, but for the time of the edit.
+    package var editableNames: [String] { all.filter { !$0.isFixed }.map(\.name).filter { $0 != "updated_at" } }
     fileprivate let table: SQL
     fileprivate let all: [NounColumn<Value>]
     /// What holds for the rows that are there; nil: every row is.

@@ -296,14 +296,14 @@ struct ProviderModelTests {
     @Test("a provider that takes the request and never begins to answer frees its slot after its time to begin")
     func neverBegins() async throws {
         try await withModel(slots: 1) { setting in
-            setting.simulator.fail(with: .hangBeforeHeaders)
+            let words = "Think for ever."
+            setting.simulator.hang(on: words)
             let model = try setting.model { $0.startTimeout = .milliseconds(300) }
-            async let hanging = outcome(of: model, request(within: .seconds(3_600)))
-            try await setting.simulator.counts { $0.chats >= 1 }
-            // Waits for the only slot, and has a time of its own once it is sent.
+            let hanging = try await outcome(of: model, request(words, within: .seconds(3_600))).result
+            #expect(hanging.failure?.kind == .timedOut)
+            // Needs the only slot.
             let next = try await outcome(of: setting.model(), request(within: .seconds(3_600)))
             #expect(next.text == answer)
-            #expect(try await hanging.result.failure?.kind == .timedOut)
         }
     }
 

@@ -152,8 +152,27 @@ package final class Watched<Value: Sendable>: Sendable {
     }
 
     /// The value as soon as it fulfils a condition.
+    ///
+    /// - Parameter limit: For machines that hang; nothing is concluded from how long it takes.
+    /// - Throws: ``NeverCame`` when it is over.
     @discardableResult
-    package func value(when condition: @escaping @Sendable (Value) -> Bool) async throws -> Value {
+    package func value(
+        within limit: Duration = .seconds(300),
+        when condition: @escaping @Sendable (Value) -> Bool
+    ) async throws -> Value {
+        try await withThrowingTaskGroup(of: Value.self) { group in
+            group.addTask { try await self.next(condition) }
+            group.addTask {
+                try await Task.sleep(for: limit)
+                throw NeverCame()
+            }
+            defer { group.cancelAll() }
+            guard let value = try await group.next() else { throw NeverCame() }
+            return value
+        }
+    }
+
+    private func next(_ condition: @escaping @Sendable (Value) -> Bool) async throws -> Value {
         let id = state.withLock { state in
             state.nextID &+= 1
             return state.nextID
@@ -177,6 +196,9 @@ package final class Watched<Value: Sendable>: Sendable {
         }
     }
 }
+
+/// What was waited for did not come, for minutes.
+package struct NeverCame: Error {}
 
 /// What a simulator throws into a response to break its connection.
 struct Disconnect: Error {}

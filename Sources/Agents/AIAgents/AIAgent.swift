@@ -41,12 +41,14 @@ package struct AIAgent: Noun {
                 .string(1...120),
                 accepts: .string(1...120, [.singleLine, .notBlank]),
                 isRequired: true,
+                audit: .shown,
                 example: "Support"
             ),
             .editable(
                 "instructions",
                 \.instructions,
                 .string(0...32_000),
+                audit: .shown,
                 "What the agent is told about its work and its manner.",
                 example: "You answer customers of a book shop, briefly and kindly."
             ),
@@ -55,14 +57,15 @@ package struct AIAgent: Noun {
                 \.model,
                 .nullable(.string(1...200)),
                 accepts: .nullable(.string(1...200, [.singleLine, .notBlank])),
+                audit: .shown,
                 """
                 A model by the name that the provider knows, asked for as it is; null: the installation's model. Without a \
                 provider there is no other one than `\(ExtractiveModel.modelName)`.
                 """
             ),
             .shown("model_in_use", \.modelInUse, .string(1...200), "The name of the model that answers now."),
-            .editable("settings", \.settings, AgentSettings.schema, editing: "Replaces the settings."),
-            .editable("is_active", \.isActive, .boolean),
+            .editable("settings", \.settings, AgentSettings.schema, audit: .shown, editing: "Replaces the settings."),
+            .editable("is_active", \.isActive, .boolean, audit: .shown),
             .shown("created_at", \.createdAt, .dateTime),
             .shown("updated_at", \.updatedAt, .dateTime),
         ]

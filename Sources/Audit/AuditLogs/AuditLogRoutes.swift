@@ -59,7 +59,7 @@ struct AuditLogBody: WritableBody {
 }
 
 struct AuditLogRoutes: Sendable {
-    let database: any Database
+    let service: AuditLogService
     let actorKinds: [ActorKind]
 
     var endpoints: [Endpoint] {
@@ -92,10 +92,6 @@ struct AuditLogRoutes: Sendable {
         filter.resourceType = call.query("resource_type")?.string
         filter.resourceID = call.query("resource_id")?.string
         filter.userID = call.query("user_id")
-        let scope = call.scope
-        let page = call.page
-        let wanted = filter
-        let logs = try await database.read(scope) { tx in try AuditLogStore(tx: tx).list(wanted, page, in: scope) }
-        return .page(logs.map(AuditLogBody.init))
+        return .page(try await service.list(filter, call.page, in: call.scope).map(AuditLogBody.init))
     }
 }

@@ -133,7 +133,7 @@ package final class EventConsumerLoop: Service {
         var isLooked = false
         /// The consumer's row is gone, or has another name.
         var isPlaceLost = false
-        /// See ``EventFeed/Page/heldBackSince``.
+        /// See ``EventFeed/FeedPage/heldBackSince``.
         var heldBackSince: Timestamp?
     }
 

@@ -173,9 +173,11 @@ package enum EventFeed {
         let own: SQL = scope.map { "organization_id = \($0.id) AND" } ?? ""
         let bound = SQL.oldestOpenTransaction(besides: others)
         var page = FeedPage(entries: [], heldBackSince: nil)
+        var heldBack = EventPlace.beginning
         _ = try tx.batch([
             """
-            SELECT created_at FROM events WHERE \(own) transaction_number >= \(bound)
+            SELECT transaction_number, position, created_at FROM events
+            WHERE \(own) transaction_number >= \(bound)
             ORDER BY transaction_number, position LIMIT 1
             """,
             """
@@ -186,11 +188,17 @@ package enum EventFeed {
             """,
         ]) { statement, row in
             if statement == 0 {
+                heldBack = EventPlace(
+                    transactionNumber: (try? row.next()) ?? 0,
+                    position: (try? row.next()) ?? 0
+                )
                 page.heldBackSince = try? row.next()
             } else {
                 page.entries.append(try FeedEntry(row: &row))
             }
         }
+        // What held it back has ended between the two.
+        if let last = page.entries.last?.place, last >= heldBack { page.heldBackSince = nil }
         return page
     }
 }

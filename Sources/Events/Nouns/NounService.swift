@@ -163,10 +163,10 @@ package struct NounService<Store: NounStore>: Sendable {
             var value = old
             try edit(&value)
             try check(NounEdit(value: value, old: old, body: body), scope, tx)
-            guard let changes = value.changes(since: old) else { return old }
+            guard value.differs(from: old) else { return old }
             value.touch(at: now)
             try store.save(value)
-            try tx.record(events.event(events.updated, value, changes), in: scope, now: now)
+            try tx.record(events.event(events.updated, value, value.changes(since: old)), in: scope, now: now)
             return value
         }
         return completed(result)

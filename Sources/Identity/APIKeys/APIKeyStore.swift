@@ -72,17 +72,8 @@ struct APIKeyStore {
     }
 
     func list(_ page: PageRequest) throws -> Page<APIKey> {
-        var conditions: [SQL] = ["organization_id = \(scope.id)"]
-        if let after = page.after {
-            conditions.append("(created_at, id) < (\(after.time), \(after.id(of: APIKeyEntity.self)))")
-        }
-        let rows: [APIKey] = try tx.all(
-            """
-            SELECT \(Self.columns) FROM api_keys WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
-            """
-        )
-        return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
+        try Listing(of: "api_keys", Self.columns, in: scope, page)
+            .values(in: tx) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
     func insert(_ key: APIKey, hash: String) throws {

@@ -61,17 +61,8 @@ struct InvitationStore {
 
     /// Those that can be taken, newest first.
     func list(_ page: PageRequest, at now: Timestamp) throws -> Page<Invitation> {
-        var conditions: [SQL] = ["organization_id = \(scope.id)", "expires_at > \(now)"]
-        if let after = page.after {
-            conditions.append("(created_at, id) < (\(after.time), \(after.id(of: Invitation.self)))")
-        }
-        let rows: [Invitation] = try tx.all(
-            """
-            SELECT \(Self.columns) FROM invitations WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
-            """
-        )
-        return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
+        try Listing(of: "invitations", Self.columns, in: scope, page, where: ["expires_at > \(now)"])
+            .values(in: tx) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
     func insert(_ invitation: Invitation, hash: String) throws {

@@ -41,19 +41,9 @@ struct KnowledgeSourceStore {
         kind: KnowledgeSource.Kind?,
         _ page: PageRequest
     ) throws -> Page<KnowledgeSource> {
-        var conditions: [SQL] = ["organization_id = \(scope.id)"]
-        if let status { conditions.append("status = \(status)") }
-        if let kind { conditions.append("type = \(kind)") }
-        if let after = page.after {
-            conditions.append("(created_at, id) < (\(after.time), \(after.id(of: KnowledgeSource.self)))")
-        }
-        let rows: [KnowledgeSource] = try tx.all(
-            """
-            SELECT \(Self.columns) FROM knowledge_sources WHERE \(SQL.join(conditions, " AND "))
-            ORDER BY created_at DESC, id DESC LIMIT \(limit: page.limit + 1)
-            """
-        )
-        return Page(cutting: rows, to: page.limit) { Cursor(time: $0.createdAt, id: $0.id) }
+        let filters: [SQL?] = [status.map { "status = \($0)" }, kind.map { "type = \($0)" }]
+        return try Listing(of: "knowledge_sources", Self.columns, in: scope, page, where: filters)
+            .values(in: tx) { Cursor(time: $0.createdAt, id: $0.id) }
     }
 
     func insert(_ source: KnowledgeSource, content: String, format: DocumentFormat) throws {

@@ -13,8 +13,8 @@ package typealias ReplyRequest =
 
 /// A conversation that a transaction has locked, and the one place that does what its ``Answering`` decides.
 ///
-/// Others who want to change it wait until the transaction ends. Nothing is stored before ``save()``, but for entries of the
-/// stream.
+/// Others who want to change it wait until the transaction ends. The effects of ``apply(_:)`` are done at once; the conversation and
+/// its answering are stored by ``save()``, which whoever has appended to the stream must call, for the next place in it.
 package struct HeldConversation {
     package var conversation: Conversation
     package private(set) var answering: Answering
@@ -119,7 +119,7 @@ package struct HeldConversation {
 
     package func save() throws {
         try ConversationStore(tx: tx, scope: scope).save(conversation)
-        guard answering != stored else { return }
+        guard answering != stored ?? Answering() else { return }
         try tx.run(
             """
             INSERT INTO answerings (organization_id, conversation_id, \(Answering.columns))

@@ -44,6 +44,7 @@ package struct Channel: Noun {
                 .string(1...120),
                 accepts: .string(1...120, [.singleLine, .notBlank]),
                 isRequired: true,
+                audit: .shown,
                 "What your people call it.",
                 example: "Website"
             ),
@@ -53,6 +54,7 @@ package struct Channel: Noun {
                 "ai_agent_id",
                 \.agentID,
                 .nullable(.uuid),
+                audit: .shown,
                 "The agent that answers; null: the first active one.",
                 editing: "null takes the agent away."
             ),
@@ -60,10 +62,11 @@ package struct Channel: Noun {
                 "single_conversation",
                 \.singleConversation,
                 .boolean,
+                audit: .shown,
                 "Whether a contact may have only one open conversation here.",
                 editing: "Holds for conversations that begin from now on."
             ),
-            .editable("is_active", \.isActive, .boolean),
+            .editable("is_active", \.isActive, .boolean, audit: .shown),
             .shown("created_at", \.createdAt, .dateTime),
             .shown("updated_at", \.updatedAt, .dateTime),
         ]

@@ -32,7 +32,7 @@ package struct Conversation: Sendable {
     /// How often it was edited, from 1; messages and answers do not count.
     package var version: Int64
     /// What clients see of its ``Answering``, of which only ``HeldConversation`` makes it.
-    package var reply: Answering.Summary
+    package internal(set) var reply: Answering.Summary
     /// The sequence of the newest entry of the stream.
     package var lastSequence: Int64
     /// Whether the contact may have no other open conversation on the channel.
