@@ -73,10 +73,11 @@ final class ExchangeProgress: Sendable {
                 wake = min(wake, startEnd)
             }
             if let idleTimeout {
-                var end = (current.readingSince ?? now).advanced(by: idleTimeout)
-                if let startEnd, !current.hasBody { end = max(end, startEnd) }
+                let idleEnd = (current.readingSince ?? now).advanced(by: idleTimeout)
+                let end = current.hasBody ? idleEnd : max(idleEnd, startEnd ?? idleEnd)
                 if now >= end { return waiting }
-                wake = min(wake, end)
+                // The first read may end meanwhile, and then the time of the next one counts.
+                wake = min(wake, end, now.advanced(by: max(idleTimeout, .milliseconds(100))))
             }
             do { try await Task.sleep(until: wake, clock: .continuous) } catch { return nil }
         }

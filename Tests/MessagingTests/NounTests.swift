@@ -28,7 +28,7 @@ struct NounTests {
                 try tx.run(
                     """
                     INSERT INTO organizations (id, name, slug, status, settings, created_at, updated_at)
-                    VALUES (\(scope.id), 'x', 'x', 'active', \(JSON.object([:])), \(now), \(now))
+                    VALUES (\(scope.id), 'x', \(scope.id.description), 'active', \(JSON.object([:])), \(now), \(now))
                     """
                 )
             }
