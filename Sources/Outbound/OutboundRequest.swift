@@ -48,7 +48,8 @@ package struct OutboundRequest: Sendable {
     package var organization: ID<OrganizationEntity>?
     /// The end of everything: waiting, connecting, sending, and reading the last byte.
     package var deadline: ContinuousClock.Instant
-    /// How long the beginning of the response may be waited for, from sending on; nil leaves it to the deadline.
+    /// How long the beginning of the response may be waited for, from sending on: its head, and the first bytes of its body, where
+    /// those may take longer than ``idleTimeout``; nil leaves it to the deadline.
     package var startTimeout: Duration?
     /// How long one read of the body may wait; nil leaves it to the deadline.
     package var idleTimeout: Duration?
